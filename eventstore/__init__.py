@@ -1,0 +1,1 @@
+"""The truth: what happened, in order, for ever."""

@@ -1,0 +1,143 @@
+"""Commit, append request, expected version, outcome: what goes into and comes out of the log."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import Any, Final, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json
+from eventstore.events import ChunkReceived, ChunkRun, Event, Record
+
+
+class Expected(enum.Enum):
+    """Expectations other than an exact version."""
+
+    ANY = "any"
+    EXISTS = "exists"
+
+
+ANY: Final = Expected.ANY
+"""Whatever the version is."""
+EXISTS: Final = Expected.EXISTS
+"""The context exists and is not deleted."""
+NO_CONTEXT: Final = 0
+"""The context does not exist yet."""
+
+ExpectedVersion: TypeAlias = int | Expected
+
+
+class Append(msgspec.Struct, frozen=True):
+    """A request: the events of one commit to one context.
+
+    ``epoch`` is the producer's, for the chunks and ends of streams. ``with_events_between`` asks a
+    version conflict to carry the events after the expected version.
+    """
+
+    context_id: UUID
+    events: tuple[Record, ...]
+    expected_version: ExpectedVersion = ANY
+    commit_id: UUID | None = None
+    metadata: dict[str, Json] | None = None
+    epoch: int = 1
+    with_events_between: bool = False
+
+
+class Committed(msgspec.Struct, frozen=True, gc=False):
+    """The outcome of an append that is durable.
+
+    ``position`` is its commit's; ``version`` the context's version right after it. ``written`` is false
+    when nothing new was written: the commit id was known, or every chunk was there already.
+    """
+
+    position: int
+    version: int
+    recorded_at: int
+    written: bool = True
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """One commit as read from the log. ``digest`` is the SHA-256 of its stored frame.
+
+    ``records`` hold chunks packed in runs; ``events()`` gives every event as a row.
+    """
+
+    position: int
+    context_id: UUID
+    first_version: int
+    event_count: int
+    kinds: int
+    recorded_at: int
+    commit_id: UUID | None
+    metadata: dict[str, Any] | None
+    records: tuple[Record, ...]
+    digest: bytes
+
+    @property
+    def last_version(self) -> int:
+        """The context's version right after this commit."""
+        return self.first_version + self.event_count - 1
+
+    def events(self) -> Iterator[Event]:
+        """The events in order; the first has version ``first_version``."""
+        for record in self.records:
+            if type(record) is ChunkRun:
+                yield from record.chunks()
+            else:
+                yield record  # pyright: ignore[reportReturnType] -- an exact type test narrows no else-branch
+
+    def versioned(self) -> Iterator[tuple[int, Record]]:
+        """Each record with the version of its first event."""
+        version = self.first_version
+        for record in self.records:
+            yield version, record
+            version += len(record.deltas) if type(record) is ChunkRun else 1
+
+
+def pack(events: Iterable[Record]) -> tuple[Record, ...]:
+    """Events with consecutive chunks of one stream, part and kind packed into runs."""
+    packed: list[Record] = []
+    run: list[ChunkReceived] = []
+    for event in events:
+        if type(event) is ChunkReceived:
+            if run and not _continues(run[-1], event):
+                packed.append(_run(run))
+                run = []
+            run.append(event)
+            continue
+        if run:
+            packed.append(_run(run))
+            run = []
+        packed.append(event)
+    if run:
+        packed.append(_run(run))
+    return tuple(packed)
+
+
+def _continues(last: ChunkReceived, event: ChunkReceived) -> bool:
+    return (
+        event.sequence == last.sequence + 1
+        and event.kind == last.kind
+        and event.part == last.part
+        and event.message_id == last.message_id
+    )
+
+
+def _run(chunks: list[ChunkReceived]) -> ChunkRun:
+    first = chunks[0]
+    times = [chunk.at for chunk in chunks]
+    raws = tuple([chunk.raw for chunk in chunks])
+    return ChunkRun(
+        first.message_id,
+        first.sequence,
+        first.at,
+        tuple([chunk.delta for chunk in chunks]),
+        (0, *[b - a for a, b in pairwise(times)]),
+        first.kind,
+        first.part,
+        raws if any(raw is not None for raw in raws) else None,
+    )

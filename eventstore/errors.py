@@ -1,0 +1,131 @@
+"""The one error type, its few children, and the table of stable codes.
+
+Every code maps here, and only here, to an exit code, an HTTP status and a hint that names what to do.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+
+class Code(NamedTuple):
+    """What a code means outside: ``exit`` for the command line, ``status`` for HTTP."""
+
+    exit: int
+    status: int
+    hint: str
+
+
+REFUSED, NOT_FOUND, CONFLICT, DAMAGED, UNAVAILABLE = 2, 3, 4, 5, 6
+
+CODES: Final[dict[str, Code]] = {
+    # The request itself is wrong: sending it again changes nothing.
+    "invalid_event": Code(REFUSED, 422, "Correct the field named in the message."),
+    "invalid_time": Code(REFUSED, 422, "Write times like 2026-01-31T12:00:00Z."),
+    "invalid_argument": Code(REFUSED, 422, "Correct the argument named in the message."),
+    "empty_commit": Code(REFUSED, 422, "Append at least one event."),
+    "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
+    "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),
+    "metadata_too_large": Code(REFUSED, 413, "Keep commit metadata to ids; content goes into events."),
+    "nested_too_deeply": Code(REFUSED, 422, "Flatten the value."),
+    "too_many_branches": Code(REFUSED, 422, "Delete branches that are no longer needed."),
+    "too_many_open_streams": Code(REFUSED, 422, "Finalize streams, or sweep those whose producer died."),
+    "unknown_dialect": Code(REFUSED, 422, "Use one of the dialects named in the message."),
+    "malformed_stream": Code(REFUSED, 422, "Check that the input is a recording of the named dialect."),
+    "unknown_projection": Code(NOT_FOUND, 404, "See `turnlog stats` for the projections of this store."),
+    "invalid_projection": Code(REFUSED, 422, "Correct the projection named in the message."),
+    # The write model says no: the history of the context does not allow it.
+    "context_not_found": Code(NOT_FOUND, 404, "Create the context first, or check its id."),
+    "context_exists": Code(CONFLICT, 409, "Use another id, or append to the existing context."),
+    "context_deleted": Code(CONFLICT, 410, "A deleted context takes no more events."),
+    "message_exists": Code(CONFLICT, 409, "Give every message its own id."),
+    "message_not_found": Code(NOT_FOUND, 404, "Check the id; a message belongs to one context."),
+    "message_redacted": Code(CONFLICT, 410, "The text of this message was withdrawn."),
+    "parent_not_found": Code(CONFLICT, 409, "Name a message of this context as parent."),
+    "head_not_found": Code(CONFLICT, 409, "Name a message of this context as head."),
+    "branch_not_found": Code(NOT_FOUND, 404, "Create the branch by moving it to a head."),
+    "branch_active": Code(CONFLICT, 409, "Switch to another branch before deleting this one."),
+    "head_is_not_parent": Code(CONFLICT, 409, "Name the parent explicitly, or start a branch."),
+    "fork_source_not_found": Code(CONFLICT, 409, "Fork from a version that exists."),
+    "stream_not_found": Code(CONFLICT, 409, "Start the stream first."),
+    "stream_finalized": Code(CONFLICT, 409, "A finalized stream takes no more chunks."),
+    "stream_not_open": Code(CONFLICT, 409, "This message was not streamed."),
+    "stream_still_open": Code(CONFLICT, 409, "Finalize the stream first, or follow it live."),
+    "sequence_gap": Code(CONFLICT, 409, "Send the expected sequence next."),
+    "chunk_conflict": Code(CONFLICT, 409, "This sequence is already taken by other content."),
+    "producer_fenced": Code(CONFLICT, 409, "Another producer has taken over this stream; stop."),
+    "epoch_not_higher": Code(CONFLICT, 409, "Resume with an epoch above the current one."),
+    "previous_head_differs": Code(CONFLICT, 409, "Read the branch again and decide anew."),
+    "wrong_expected_version": Code(CONFLICT, 409, "Read what happened in between and decide anew."),
+    "commit_id_reused": Code(CONFLICT, 409, "Use a new commit id for other events."),
+    # Asked for a past that is not there.
+    "version_not_found": Code(NOT_FOUND, 404, "Ask for a version between 1 and the context's version."),
+    "position_not_found": Code(NOT_FOUND, 404, "Ask for a position between 0 and the log's head."),
+    "moment_before_creation": Code(NOT_FOUND, 404, "The context did not exist at that moment yet."),
+    # The store cannot do it now, or at all.
+    "outcome_unknown": Code(UNAVAILABLE, 503, "Repeat the append with the same commit id."),
+    "log_read_only": Code(UNAVAILABLE, 503, "See the health report; restart after repairing the disk."),
+    "log_closed": Code(UNAVAILABLE, 503, "Open the store again."),
+    "log_full": Code(UNAVAILABLE, 507, "Open the log with a larger map."),
+    "disk_full": Code(UNAVAILABLE, 507, "Free disk space; reads go on."),
+    "storage_failed": Code(UNAVAILABLE, 503, "Check the disk and the permissions of the directory."),
+    "writer_locked": Code(UNAVAILABLE, 503, "Stop the other process, or open read-only."),
+    "already_open": Code(UNAVAILABLE, 500, "Use the store that this process has opened."),
+    "forked_process": Code(UNAVAILABLE, 500, "Open the store after forking, in the child itself."),
+    "directory_not_found": Code(NOT_FOUND, 404, "Check the data directory."),
+    "directory_foreign": Code(UNAVAILABLE, 500, "Choose an empty directory, or one that Turnlog made."),
+    "directory_newer": Code(UNAVAILABLE, 500, "Use a Turnlog at least as new as the one that wrote it."),
+    "directory_damaged": Code(DAMAGED, 500, "Restore from a backup; keep a copy of the directory."),
+    "file_system_unsafe": Code(UNAVAILABLE, 500, "Use a local disk, or allow this file system explicitly."),
+    "commit_damaged": Code(DAMAGED, 500, "Run `turnlog verify`; restore from a backup."),
+    "view_damaged": Code(DAMAGED, 500, "Delete the views directory; it is rebuilt from the log."),
+    "projection_poisoned": Code(UNAVAILABLE, 503, "Repair the projection, then rebuild it."),
+    "views_behind": Code(UNAVAILABLE, 503, "Run the writer's process; it brings the views up to date."),
+}
+
+
+class TurnlogError(Exception):
+    """Base of every error that Turnlog raises.
+
+    ``code`` is stable and a key of ``CODES``; ``fields`` carry the facts (ids, versions, positions),
+    never message text.
+    """
+
+    def __init__(self, code: str, message: str, /, **fields: object) -> None:
+        super().__init__(message)
+        self.code: str = code
+        self.message: str = message
+        self.fields: dict[str, object] = fields
+
+    @property
+    def hint(self) -> str:
+        """What to do about it."""
+        return CODES[self.code].hint
+
+
+class Refused(TurnlogError):
+    """The request is wrong or the context's history forbids it; certainly nothing was written."""
+
+
+class WrongExpectedVersion(Refused):
+    """The context is not at the version that the append expected; nothing was written.
+
+    ``fields``: ``expected``, ``actual``; ``events_between`` (the events after ``expected``) when the
+    append asked for them.
+    """
+
+
+class NotFound(TurnlogError):
+    """A context, message, branch or moment that was asked for does not exist."""
+
+
+class OutcomeUnknown(TurnlogError):
+    """The commit failed in a way that leaves open whether it happened: repeat with the same commit id."""
+
+
+class Unavailable(TurnlogError):
+    """The store cannot do it now; certainly nothing was written."""
+
+
+class Damaged(TurnlogError):
+    """Stored bytes are not what was written. Never skipped; ``fields`` name the place."""

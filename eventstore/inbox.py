@@ -1,0 +1,92 @@
+"""What waits for the writer: bounded in requests and bytes, first come first served.
+
+The event loop's thread puts, the writer's thread takes. The bounds are kept on the loop's thread alone, so
+they need no lock: a request counts from its put until its outcome is delivered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from queue import SimpleQueue
+
+from eventstore.append import Request
+from eventstore.limits import (
+    INBOX_BYTES_MAX,
+    INBOX_REQUESTS_MAX,
+    TRANSACTION_BYTES_MAX,
+    TRANSACTION_REQUESTS_MAX,
+)
+
+
+class Inbox:
+    """The queue between the event loop and the writer."""
+
+    def __init__(self, requests_max: int = INBOX_REQUESTS_MAX, bytes_max: int = INBOX_BYTES_MAX) -> None:
+        self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._requests_max = requests_max
+        self._bytes_max = bytes_max
+        self.requests = 0
+        self.bytes = 0
+
+    def has_room(self) -> bool:
+        """Whether a request may be put now; never while others wait for room."""
+        return not self._waiters and self.requests < self._requests_max and self.bytes < self._bytes_max
+
+    def put(self, request: Request) -> None:
+        """Hand a request to the writer. On the loop's thread, after ``has_room`` or ``wait_for_room``."""
+        self.requests += 1
+        self.bytes += len(request.prepared.body)
+        self._queue.put(request)
+
+    async def wait_for_room(self) -> None:
+        """Wait until a request may be put. Cancelling leaves the queue as it was."""
+        if self.has_room():
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled():
+                self._wake()  # the room that was offered goes to the next
+            raise
+        finally:
+            if waiter in self._waiters:
+                self._waiters.remove(waiter)
+
+    def delivered(self, requests: list[Request]) -> None:
+        """Their outcomes are known: make room. On the loop's thread."""
+        self.requests -= len(requests)
+        self.bytes -= sum(len(request.prepared.body) for request in requests)
+        self._wake()
+
+    def _wake(self) -> None:
+        room = self._requests_max - self.requests
+        while self._waiters and room > 0 and self.bytes < self._bytes_max:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                room -= 1
+
+    def close(self) -> None:
+        """Let the writer end after what was put before."""
+        self._queue.put(None)
+
+    def take(self) -> list[Request]:
+        """What waits now, at least one request; empty when closed. On the writer's thread, blocking."""
+        first = self._queue.get()
+        if first is None:
+            return []
+        batch, size = [first], len(first.prepared.body)
+        for _ in range(min(self._queue.qsize(), TRANSACTION_REQUESTS_MAX - 1)):
+            if size >= TRANSACTION_BYTES_MAX:
+                break
+            request = self._queue.get_nowait()
+            if request is None:
+                self._queue.put(None)  # closed: the next take finds it
+                break
+            batch.append(request)
+            size += len(request.prepared.body)
+        return batch

@@ -1,0 +1,65 @@
+"""Every bound that the log enforces, with its unit and the reason for the number."""
+
+from __future__ import annotations
+
+from typing import Final
+
+EVENT_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Encoded bytes of one event. A long document pasted into a chat is under 2 MiB; what is larger
+belongs in an attachment."""
+
+COMMIT_EVENTS_MAX: Final = 10_000
+"""Events in one commit. A group of a second's chunks from the fastest model is under 1,000."""
+
+COMMIT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Encoded bytes of one commit's body before compression: the most that one read must hold."""
+
+METADATA_BYTES_MAX: Final = 64 * 1024
+"""Encoded bytes of a commit's metadata: actor, correlation and causation ids, not content."""
+
+JSON_DEPTH_MAX: Final = 64
+"""Nesting of any free-form value. Beyond it decoders recurse towards the end of a thread's stack."""
+
+NAME_CHARACTERS_MAX: Final = 100
+"""Characters of a branch, workspace, part, message type, state or custom event name. Some stand in LMDB
+keys, which end at 511 bytes: 100 characters are at most 400."""
+
+COMPRESS_BYTES_MIN: Final = 1_024
+"""Bodies below this are stored as they are: zstd's frame and call would cost more than they save."""
+
+BRANCHES_MAX: Final = 1_000
+"""Branches of one context: each row of its history holds all heads."""
+
+OPEN_STREAMS_MAX: Final = 1_000
+"""Streams open at once in one context: each row of its history names them."""
+
+TRANSACTION_REQUESTS_MAX: Final = 4_096
+"""Requests that share one LMDB transaction: bounds the work lost when it fails."""
+
+TRANSACTION_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Bytes that share one LMDB transaction: bounds the dirty pages held in memory."""
+
+INBOX_REQUESTS_MAX: Final = 8_192
+"""Requests waiting for the writer before ``append`` itself waits: two full transactions."""
+
+INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes waiting for the writer before ``append`` itself waits."""
+
+WRITE_MODELS_CACHED_MAX: Final = 10_000
+"""Contexts whose write model stays in memory, about 1 KiB each."""
+
+SNAPSHOT_EVENTS: Final = 1_000
+"""A context's write model is stored anew after this many events, so that loading one folds at
+most this many (about 1 ms)."""
+
+PAGE_COMMITS: Final = 1_000
+"""Commits read in one read transaction: long readers keep LMDB from reusing pages."""
+
+PAGE_BYTES: Final = 4 * 1024 * 1024
+"""Stored bytes read in one read transaction, at least one commit."""
+
+MAP_BYTES: Final = 1 << 40
+"""Address space reserved for the log, 1 TiB sparse: growing a map under readers kills them."""
+
+FREE_BYTES_LOW: Final = 64 * 1024 * 1024
+"""Free disk below which appends are refused, so that the views and the system keep breathing."""

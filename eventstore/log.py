@@ -1,0 +1,259 @@
+"""Reading the log: functions on a transaction, and the environment that they need.
+
+Each method that takes ``txn`` runs inside ``with log.reading() as txn``: short, on any thread. Whatever is
+read is checked against its digest and against the key that led to it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple, TypeAlias, cast
+from uuid import UUID
+
+import lmdb
+import msgspec
+import zstandard
+
+from eventstore import frame, keys
+from eventstore.commits import Commit
+from eventstore.errors import Damaged, NotFound, Unavailable
+from eventstore.events import ALL_BITS, ContextCreated, ForkedFrom
+from eventstore.limits import MAP_BYTES
+from eventstore.shared import SharedEnvironment
+
+_Value: TypeAlias = bytes | None
+_Item: TypeAlias = tuple[bytes, bytes]
+_Items: TypeAlias = Iterator[_Item]
+# What lmdb returns without buffers=True, which its stubs cannot say.
+
+GENESIS: Final = bytes(keys.DIGEST_BYTES)
+"""The chain before the first commit."""
+
+
+class Head(NamedTuple):
+    """The end of the log. ``chain`` covers every commit up to ``position``."""
+
+    position: int
+    recorded_at: int
+    chain: bytes
+
+
+class StoreFacts(msgspec.Struct, frozen=True):
+    """What is written once, when a store is created."""
+
+    format: int
+    store_id: UUID
+    created_at: int
+
+
+class Log(SharedEnvironment):
+    """The log's environment and what can be read in it."""
+
+    def __init__(self, path: Path, *, read_only: bool = False, map_bytes: int = MAP_BYTES) -> None:
+        super().__init__(path, keys.DATABASES, read_only=read_only, map_bytes=map_bytes)
+        self._local = threading.local()
+        try:
+            with self.reading() as txn:
+                self.facts: StoreFacts = _facts(txn, path)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def store_id(self) -> UUID:
+        """Made when the store was created: tells two stores apart."""
+        return self.facts.store_id
+
+    def head(self, txn: lmdb.Transaction) -> Head:
+        """The last commit's position, time and chain; position 0 in an empty log."""
+        stored = txn.get(keys.HEAD)
+        return Head(*keys.split_head_value(stored)) if stored else Head(0, 0, GENESIS)
+
+    def commit_at(self, txn: lmdb.Transaction, position: int) -> Commit:
+        """The commit at ``position``. Raises ``NotFound`` or ``Damaged``."""
+        return frame.decode(position, self._stored(txn, position), self._decompressor())
+
+    def _stored(self, txn: lmdb.Transaction, position: int) -> bytes:
+        stored = cast(
+            _Value,
+            txn.get(keys.pack_u64(position), db=self.databases[keys.COMMITS]) if position > 0 else None,
+        )
+        if stored is None:
+            if 0 < position <= self.head(txn).position:
+                raise frame.damaged(position, "it is missing")
+            raise NotFound("position_not_found", f"the log has no position {position}", position=position)
+        return stored
+
+    def _decompressor(self) -> zstandard.ZstdDecompressor:
+        try:
+            return self._local.decompressor
+        except AttributeError:
+            self._local.decompressor = zstandard.ZstdDecompressor()
+            return self._local.decompressor
+
+    def commits(
+        self,
+        txn: lmdb.Transaction,
+        after: int,
+        *,
+        count_max: int,
+        bytes_max: int,
+        kinds: int = ALL_BITS,
+        to: int | None = None,
+    ) -> tuple[list[Commit], int]:
+        """The commits after a position that hold any of ``kinds``, and the position reached.
+
+        Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
+        matching or not: when the position reached equals ``after``, there is nothing further.
+        """
+        found: list[Commit] = []
+        position, bytes_read, last = after, 0, after + count_max
+        if to is not None:
+            last = min(last, to)
+        decompressor = self._decompressor()
+        with txn.cursor(self.databases[keys.COMMITS]) as cursor:
+            if not cursor.set_range(keys.pack_u64(after + 1)):
+                return found, after
+            for key, stored in cast(_Items, cursor.iternext()):
+                if position >= last or bytes_read >= bytes_max:
+                    break
+                position += 1
+                if keys.unpack_u64(key) != position:
+                    raise frame.damaged(position, "it is missing")
+                bytes_read += len(stored)
+                if frame.checked_kinds(position, stored) & kinds:
+                    found.append(frame.decode(position, stored, decompressor, check=False))
+        return found, position
+
+    def context_commits(
+        self, txn: lmdb.Transaction, context_id: UUID, from_version: int = 1, to_version: int = keys.U64_MAX
+    ) -> Iterator[Commit]:
+        """The commits of a context that hold these versions, both inclusive; lazily, within ``txn``."""
+        prefix = context_id.bytes
+        decompressor = self._decompressor()
+        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
+            if not _seek_floor(cursor, prefix, from_version):
+                return
+            for key, value in cast(_Items, cursor.iternext()):
+                owner, first_version = keys.split_context_version(key)
+                if owner != prefix or first_version > to_version:
+                    return
+                position = keys.unpack_u64(value)
+                commit = frame.decode(position, self._stored(txn, position), decompressor)
+                _check_key(commit, context_id, first_version)
+                yield commit
+
+    def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:
+        """The commit that holds a version of a context. Raises ``NotFound`` or ``Damaged``."""
+        for commit in self.context_commits(txn, context_id, version, version):
+            if commit.first_version <= version <= commit.last_version:
+                return commit
+        if self.version_of(txn, context_id) == 0:
+            raise context_not_found(context_id)
+        raise NotFound(
+            "version_not_found",
+            f"the context has no version {version}",
+            context_id=context_id,
+            version=version,
+        )
+
+    def last_commit(self, txn: lmdb.Transaction, context_id: UUID) -> Commit | None:
+        """A context's newest commit."""
+        prefix = context_id.bytes
+        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
+            if not _seek_floor(cursor, prefix, keys.U64_MAX):
+                return None
+            key, value = cast(_Item, cursor.item())
+        commit = self.commit_at(txn, keys.unpack_u64(value))
+        _check_key(commit, context_id, keys.split_context_version(key)[1])
+        return commit
+
+    def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
+        """The number of events a context has had; 0 when it does not exist."""
+        commit = self.last_commit(txn, context_id)
+        return commit.last_version if commit else 0
+
+    def version_at_position(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> int:
+        """A context's version once ``position`` was committed; 0 when it did not exist yet."""
+        prefix = context_id.bytes
+        low, high, found = 1, self.version_of(txn, context_id), 0
+        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
+            while low <= high:
+                middle = (low + high) // 2
+                if not _seek_floor(cursor, prefix, middle):
+                    raise Damaged("commit_damaged", "the context's index has a hole", context_id=context_id)
+                key, value = cast(_Item, cursor.item())
+                first_version, at = keys.split_context_version(key)[1], keys.unpack_u64(value)
+                if at > position:
+                    high = first_version - 1
+                else:
+                    found, low = at, middle + 1
+        return self.commit_at(txn, found).last_version if found else 0
+
+    def position_at_time(self, txn: lmdb.Transaction, at_us: int) -> int:
+        """The last position recorded at or before a time; 0 when there is none."""
+        low, high = 1, self.head(txn).position
+        while low <= high:
+            middle = (low + high) // 2
+            stored = self._stored(txn, middle)
+            frame.checked_kinds(middle, stored)
+            if frame.recorded_at(stored) <= at_us:
+                low = middle + 1
+            else:
+                high = middle - 1
+        return high
+
+    def message_place(self, txn: lmdb.Transaction, message_id: UUID) -> tuple[UUID, int, bool] | None:
+        """The context and version where a message was added, and whether it was streamed."""
+        stored = cast(_Value, txn.get(message_id.bytes, db=self.databases[keys.MESSAGES]))
+        if stored is None:
+            return None
+        context_id, version, streamed = keys.split_message_value(stored)
+        return UUID(bytes=context_id), version, bool(streamed)
+
+    def forked_from(self, txn: lmdb.Transaction, context_id: UUID) -> ForkedFrom | None:
+        """Whose history a context shares."""
+        created = next(self.commit_of(txn, context_id, 1).events())
+        return created.forked_from if isinstance(created, ContextCreated) else None
+
+
+def context_not_found(context_id: UUID) -> NotFound:
+    """The error for a context that does not exist."""
+    return NotFound("context_not_found", f"there is no context {context_id}", context_id=context_id)
+
+
+def _seek_floor(cursor: lmdb.Cursor, prefix: bytes, version: int) -> bool:
+    """Move to the commit of a context whose first version is the greatest at or below ``version``."""
+    wanted = keys.context_version(prefix, version)
+    if cursor.set_range(wanted):
+        if cursor.key() == wanted:
+            return True
+        moved = cursor.prev()
+    else:
+        moved = cursor.last()
+    return moved and cursor.key()[:16] == prefix
+
+
+def _check_key(commit: Commit, context_id: UUID, first_version: int) -> None:
+    if commit.context_id != context_id or commit.first_version != first_version:
+        raise frame.damaged(commit.position, "the index leads to another context or version")
+
+
+def _facts(txn: lmdb.Transaction, path: Path) -> StoreFacts:
+    stored = txn.get(keys.STORE)
+    if stored is None:
+        raise Unavailable("directory_foreign", f"{path} is not a Turnlog log", path=str(path))
+    try:
+        facts = msgspec.msgpack.decode(stored, type=StoreFacts)
+    except msgspec.MsgspecError as error:
+        raise Damaged("directory_damaged", f"{path} has no readable store record", path=str(path)) from error
+    if facts.format > frame.FORMAT:
+        raise Unavailable(
+            "directory_newer",
+            f"{path} has format {facts.format}; this Turnlog knows {frame.FORMAT}",
+            path=str(path),
+            format=facts.format,
+        )
+    return facts

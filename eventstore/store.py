@@ -1,0 +1,294 @@
+"""EventStore: the log as a program uses it: open, append, read, subscribe, statistics, close."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from uuid import UUID
+
+import anyio.lowlevel
+import anyio.to_thread
+
+from eventstore import keys, validation
+from eventstore.append import Request, make_request
+from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion, pack
+from eventstore.content import Json
+from eventstore.directory import Opened, open_directory
+from eventstore.errors import TurnlogError, Unavailable
+from eventstore.events import ALL_BITS, Record
+from eventstore.inbox import Inbox
+from eventstore.limits import FREE_BYTES_LOW, MAP_BYTES, PAGE_BYTES, PAGE_COMMITS
+from eventstore.log import Head, Log, context_not_found
+from eventstore.statistics import StoreStatistics, gather
+from eventstore.subscription import Signal, subscribe
+from eventstore.units import Clock, wall_clock_us
+from eventstore.writer import Outcome, Writer
+
+
+class EventStore:
+    """The log of one data directory. One process writes it, any number read it.
+
+    Use it from one asyncio event loop, the one it was opened on.
+    """
+
+    def __init__(self, opened: Opened, clock: Clock, free_bytes_low: int) -> None:
+        self.path: Path = opened.path
+        self.log: Log = opened.log
+        self._opened = opened
+        self._loop = asyncio.get_running_loop()
+        self._inbox = Inbox()
+        self._signal = Signal(None if opened.lock else opened.log)
+        self._closed = False
+        self._writer: Writer | None = None
+        if opened.lock is not None:
+            self._writer = Writer(opened.log, self._inbox, clock, self._deliver, free_bytes_low)
+        self.acknowledged: int = self.head().position
+        """The highest position that this process knows to be durable."""
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        create: bool = True,
+        allow_unsafe_file_system: bool = False,
+        clock: Clock = wall_clock_us,
+        map_bytes: int = MAP_BYTES,
+        free_bytes_low: int = FREE_BYTES_LOW,
+    ) -> EventStore:
+        """Open the log in ``path``, creating it if need be.
+
+        A new directory is made with mode 0700 and appears whole or not at all. A writer holds a lock that
+        the kernel drops with its process; a reader (``read_only=True``) takes none and sees what the writer
+        commits.
+
+        Raises ``Unavailable`` (``writer_locked`` with the holder's ``pid``, ``directory_foreign``,
+        ``directory_newer``, ``file_system_unsafe``, ``already_open``, ``disk_full``), ``Damaged``
+        (``directory_damaged``) or ``NotFound`` (``directory_not_found``).
+        """
+        opened = open_directory(
+            path,
+            read_only=read_only,
+            create=create,
+            allow_unsafe_file_system=allow_unsafe_file_system,
+            clock=clock,
+            map_bytes=map_bytes,
+        )
+        try:
+            return cls(opened, clock, free_bytes_low)
+        except BaseException:
+            opened.close()
+            raise
+
+    async def append(
+        self,
+        context_id: UUID,
+        events: Iterable[Record],
+        *,
+        expected_version: ExpectedVersion = ANY,
+        commit_id: UUID | None = None,
+        metadata: dict[str, Json] | None = None,
+        epoch: int = 1,
+        with_events_between: bool = False,
+    ) -> Committed:
+        """Append the events of one commit to a context: all of them, or none.
+
+        Durability: when it returns, the commit is on the disk (fsynced, LMDB's meta page included) and
+        survives kill -9 and power loss. Cancellation: a cancelled append may or may not have happened;
+        repeat it with the same ``commit_id`` to find out, which returns the first outcome and writes
+        nothing. It waits while the writer's inbox is full.
+
+        Args:
+            context_id: the context; its first event is ``ContextCreated``.
+            events: 1 to ``limits.COMMIT_EVENTS_MAX``; ``ChunkRun`` stands for its chunks.
+            expected_version: an exact version, ``NO_CONTEXT``, ``EXISTS`` or ``ANY``.
+            commit_id: names the append for ever; the same id with other events is refused.
+            metadata: actor, correlation and causation ids, anything JSON.
+            epoch: the producer's, for stream events.
+            with_events_between: lets a version conflict carry the events after ``expected_version``.
+
+        Raises ``Refused`` (nothing written; see ``rules``), ``WrongExpectedVersion``, ``Unavailable``
+        (nothing written: ``disk_full``, ``log_full``, ``log_read_only``, ``log_closed``) or
+        ``OutcomeUnknown``.
+        """
+        append = Append(
+            context_id,
+            tuple(events),
+            expected_version,
+            commit_id,
+            metadata,
+            epoch,
+            with_events_between,
+        )
+        request = self._request(append)
+        if not self._inbox.has_room():
+            await self._inbox.wait_for_room()
+            self._check_writable()
+        self._inbox.put(request)
+        return await request.future
+
+    async def append_many(self, appends: Iterable[Append]) -> list[Committed | TurnlogError]:
+        """Append many commits, each with an outcome of its own, in their order.
+
+        They share transactions but are not one: any may be refused while its neighbours are written.
+        Durability and cancellation as in ``append``.
+        """
+        outcomes: list[Committed | TurnlogError | asyncio.Future[Committed]] = []
+        for append in appends:
+            try:
+                request = self._request(append)
+                if not self._inbox.has_room():
+                    await self._inbox.wait_for_room()
+                    self._check_writable()
+            except TurnlogError as error:
+                outcomes.append(error)
+                continue
+            self._inbox.put(request)
+            outcomes.append(request.future)
+        return [await _settled(outcome) for outcome in outcomes]
+
+    def _request(self, append: Append) -> Request:
+        self._check_writable()
+        validation.check(append)
+        return make_request(append, pack(append.events), self._loop.create_future())
+
+    def _check_writable(self) -> None:
+        if self._closed:
+            raise Unavailable("log_closed", "the log is closed", path=str(self.path))
+        if self._writer is None:
+            raise Unavailable("log_read_only", "the log was opened read-only", path=str(self.path))
+        self.log.check_process()
+
+    def _deliver(self, batch: list[Request], outcomes: list[Outcome], head: Head) -> None:
+        """On the writer's thread: hand the outcomes to the event loop."""
+        self._loop.call_soon_threadsafe(self._delivered, batch, outcomes, head)
+
+    def _delivered(self, batch: list[Request], outcomes: list[Outcome], head: Head) -> None:
+        self.acknowledged = head.position
+        for request, outcome in zip(batch, outcomes, strict=True):
+            future: asyncio.Future[Committed] = request.future
+            if future.done():
+                continue  # its waiter was cancelled
+            if isinstance(outcome, Committed):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+        self._inbox.delivered(batch)
+        self._signal.notify()
+
+    def add_commit_listener(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call ``listener`` with the head position after each commit, on the writer's thread: be quick.
+
+        Returns the function that removes it. In a read-only store it is never called.
+        """
+        if self._writer is None:
+            return lambda: None
+        return self._writer.add_listener(listener)
+
+    def head(self) -> Head:
+        """The last commit's position, time and chain."""
+        with self.log.reading() as txn:
+            return self.log.head(txn)
+
+    def version_of(self, context_id: UUID) -> int:
+        """The number of events a context has had; 0 when it does not exist."""
+        with self.log.reading() as txn:
+            return self.log.version_of(txn, context_id)
+
+    def read(self, after: int = 0, *, to: int | None = None, kinds: int = ALL_BITS) -> Iterator[Commit]:
+        """The commits after a position, in order, up to ``to`` or to the head when it gets there.
+
+        Reads in bounded pages, each in a short transaction. Raises ``Damaged`` at a damaged commit.
+        """
+        while True:
+            with self.log.reading() as txn:
+                page, reached = self.log.commits(
+                    txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=to
+                )
+            yield from page
+            if reached == after:
+                return
+            after = reached
+
+    def read_context(
+        self, context_id: UUID, from_version: int = 1, to_version: int | None = None
+    ) -> Iterator[Commit]:
+        """The commits of a context that hold these versions, both inclusive, in order.
+
+        The first and last may hold versions outside. Raises ``NotFound`` (``context_not_found``) or
+        ``Damaged``.
+        """
+        if self.version_of(context_id) == 0:
+            raise context_not_found(context_id)
+        last = keys.U64_MAX if to_version is None else to_version
+        while from_version <= last:
+            page: list[Commit] = []
+            size = 0
+            with self.log.reading() as txn:
+                for commit in self.log.context_commits(txn, context_id, from_version, last):
+                    page.append(commit)
+                    size += commit.event_count
+                    if size >= PAGE_COMMITS:
+                        break
+            yield from page
+            if not page or page[-1].last_version < from_version:
+                return
+            from_version = page[-1].last_version + 1
+
+    def subscribe(
+        self,
+        after: int = 0,
+        *,
+        context_id: UUID | None = None,
+        kinds: int = ALL_BITS,
+        live: bool = True,
+    ) -> AsyncIterator[Commit]:
+        """The commits after a position: those that are there, then each new one as it is committed.
+
+        One code path: it reads pages until it has caught up, then waits for the next commit. A slow
+        subscriber costs the writer nothing, it just reads on later. With ``live=False`` it ends when it has
+        caught up. Cancelling loses nothing: go on from the last commit's position.
+        """
+        return subscribe(self.log, self._signal, after, context_id=context_id, kinds=kinds, live=live)
+
+    def statistics(self) -> StoreStatistics:
+        """Sizes, head and the writer's counts, read now."""
+        return gather(self.log, self._inbox, self._writer.statistics if self._writer else None)
+
+    async def close(self) -> None:
+        """Write what was appended before, end the writer, close the environment. Idempotent.
+
+        Subscriptions end; later calls raise ``Unavailable`` with code ``log_closed``.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        if self._writer is not None:
+            self._inbox.close()
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(self._writer.join)
+                await anyio.lowlevel.checkpoint()  # the last outcomes are delivered before this returns
+        self._signal.close()
+        self._opened.close()
+
+    async def __aenter__(self) -> EventStore:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+async def _settled(
+    outcome: Committed | TurnlogError | asyncio.Future[Committed],
+) -> Committed | TurnlogError:
+    if not isinstance(outcome, asyncio.Future):
+        return outcome
+    try:
+        return await outcome
+    except TurnlogError as error:
+        return error

@@ -1,0 +1,109 @@
+"""Catch up, then live, from any position: one code path that holds no commits in memory.
+
+A subscriber is only a position. It reads a page; when there is nothing further it waits for the signal
+that something was committed, and reads again. The wait is armed before the read, so a commit in between
+is never missed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+from uuid import UUID
+
+import anyio
+import anyio.lowlevel
+
+from eventstore.commits import Commit
+from eventstore.events import ALL_BITS
+from eventstore.limits import PAGE_BYTES, PAGE_COMMITS
+from eventstore.log import Log
+
+POLL_SECONDS: Final = 0.05
+"""How often a process that does not write looks for commits of the one that does."""
+
+
+class Signal:
+    """Tells subscribers that something was committed.
+
+    In the writer's process each commit calls ``notify``. Elsewhere (``polled`` is the log) LMDB's last
+    transaction id is looked at now and then.
+    """
+
+    def __init__(self, polled: Log | None) -> None:
+        self._polled = polled
+        self._event = anyio.Event()
+        self._waiting = 0
+        self.closed = False
+
+    def notify(self) -> None:
+        """Wake who waits. On the event loop's thread."""
+        if self._waiting:
+            self._event.set()
+            self._event = anyio.Event()
+
+    def close(self) -> None:
+        """Wake who waits for the last time."""
+        self.closed = True
+        self._event.set()
+
+    def state(self) -> object:
+        """What to hand to ``wait``: taken before reading, so that nothing after the read is missed."""
+        return self._event if self._polled is None else self._polled.env.info()["last_txnid"]
+
+    async def wait(self, state: object) -> None:
+        """Wait until something was committed after ``state`` was taken, or until closed."""
+        if self._polled is not None:
+            # another process has no event to wait for
+            while not self.closed and self._polled.env.info()["last_txnid"] == state:  # noqa: ASYNC110
+                await anyio.sleep(POLL_SECONDS)
+            return
+        assert isinstance(state, anyio.Event)
+        if state is not self._event and not self.closed:
+            return
+        self._waiting += 1
+        try:
+            await state.wait()
+        finally:
+            self._waiting -= 1
+
+
+async def subscribe(
+    log: Log,
+    signal: Signal,
+    after: int,
+    *,
+    context_id: UUID | None = None,
+    kinds: int = ALL_BITS,
+    live: bool = True,
+) -> AsyncIterator[Commit]:
+    """See ``EventStore.subscribe``."""
+    while not signal.closed:
+        state = signal.state()
+        page, reached = _page(log, after, context_id, kinds)
+        for commit in page:
+            yield commit
+        if reached != after:
+            after = reached
+            await anyio.lowlevel.checkpoint()  # a long catch-up lets others run between its pages
+        elif live:
+            await signal.wait(state)
+        else:
+            return
+
+
+def _page(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[list[Commit], int]:
+    with log.reading() as txn:
+        if context_id is None:
+            return log.commits(txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds)
+        head = log.head(txn).position
+        first = log.version_at_position(txn, context_id, after) + 1
+        found: list[Commit] = []
+        for commit in log.context_commits(txn, context_id, first):
+            if commit.position > after and commit.kinds & kinds:
+                found.append(commit)
+            if commit.position > after:
+                after = commit.position
+            if len(found) >= PAGE_COMMITS:
+                return found, after
+        return found, max(after, head)

@@ -1,0 +1,235 @@
+"""The one writer thread: group commit, an outcome for each request, fail-stop and recovery.
+
+Theory of operation. The thread takes whatever waits, appends it request by request in one LMDB
+transaction, commits once, and answers each request by itself. There is no delay: what arrives while a sync
+runs shares the next one.
+
+When a commit fails, LMDB cannot be trusted to say whether it happened, and the next commit may fail on a
+stale error. So: close, reopen, sync, and force one transaction through to the disk. Only then is the stored
+head the truth, on this disk and after a power cut, and each request is answered by it. While that does not
+succeed nothing is written.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import lmdb
+import msgspec
+import structlog
+
+from eventstore import keys
+from eventstore.append import Appender, Request
+from eventstore.commits import Committed
+from eventstore.environment import translate
+from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable
+from eventstore.inbox import Inbox
+from eventstore.log import Head, Log
+from eventstore.units import Clock
+
+Outcome: TypeAlias = Committed | Exception
+Deliver: TypeAlias = Callable[[list[Request], list[Outcome], Head], None]
+
+RECOVERIES_FAILED_MAX: Final = 3
+"""Recoveries in a row that may fail before the log stays read-only until it is opened anew."""
+
+_logger: Final = structlog.get_logger("turnlog.writer")
+
+
+class WriterStatistics(msgspec.Struct):
+    """Since the log was opened. ``failure``: why the log is read-only now, if it is."""
+
+    failed_commits: int = 0
+    recoveries: int = 0
+    group_max: int = 0
+    failure: str | None = None
+
+
+class Writer:
+    """Owns every write transaction of the log from begin to commit."""
+
+    def __init__(self, log: Log, inbox: Inbox, clock: Clock, deliver: Deliver, free_bytes_low: int) -> None:
+        self._log = log
+        self._inbox = inbox
+        self._deliver = deliver
+        self._free_bytes_low = free_bytes_low
+        self._data_file = Path(log.path) / "data.mdb"
+        self._inode = os.stat(self._data_file).st_ino
+        self._suspect = False
+        self._failed_recoveries = 0
+        self._listeners: tuple[Callable[[int], None], ...] = ()
+        self._mark()  # a sync and a commit, before the first append relies on what is stored
+        self._appender = Appender(log, clock)
+        self.statistics = WriterStatistics()
+        self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
+        self._thread.start()
+
+    @property
+    def head(self) -> Head:
+        """The head after the last transaction."""
+        return self._appender.head
+
+    def add_listener(self, listener: Callable[[int], None]) -> Callable[[], None]:
+        """Call ``listener`` on this thread with the head position after each commit; returns its removal."""
+        self._listeners = (*self._listeners, listener)
+
+        def remove() -> None:
+            self._listeners = tuple(other for other in self._listeners if other is not listener)
+
+        return remove
+
+    def join(self) -> None:
+        """Wait until the thread has ended, after ``Inbox.close``."""
+        self._thread.join()
+
+    def _run(self) -> None:
+        while batch := self._inbox.take():
+            self._commit(batch)
+
+    def _commit(self, batch: list[Request]) -> None:
+        """One transaction for the batch. Never raises: every request gets an outcome."""
+        try:
+            self._check_ready()
+            txn = self._log.env.begin(write=True)
+        except (lmdb.Error, TurnlogError) as error:
+            refusal = error if isinstance(error, TurnlogError) else translate(error, self._log.path)
+            self._suspect |= isinstance(error, lmdb.Error)
+            self._answer(batch, [refusal for _ in batch])
+            return
+        before = self._appender.head
+        try:
+            outcomes = self._fill(txn, batch)
+            if self._appender.head is not before:
+                self._appender.finish(txn)
+        except Exception as error:
+            txn.abort()
+            self._appender.forget()
+            self._one_by_one(batch, error)
+            return
+        try:
+            if self._appender.head is before:
+                txn.abort()
+            else:
+                txn.commit()
+        except lmdb.MapFullError as error:
+            self._appender.forget()
+            self._one_by_one(batch, error)
+            return
+        except lmdb.Error as error:
+            outcomes = self._recover_from(outcomes, error, before)
+        self._answer(batch, outcomes)
+
+    def _fill(self, txn: lmdb.Transaction, batch: list[Request]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        for request in batch:
+            try:
+                outcomes.append(self._appender.append(txn, request))
+            except TurnlogError as error:
+                outcomes.append(error)
+        return outcomes
+
+    def _one_by_one(self, batch: list[Request], error: Exception) -> None:
+        """After a failure before the commit: let the others pass without the one that caused it."""
+        if len(batch) > 1:
+            for request in batch:
+                self._commit([request])
+            return
+        if not isinstance(error, lmdb.Error):
+            _logger.error("append_failed", error=type(error).__name__, exc_info=error)
+            self._answer(batch, [error])
+            return
+        if not isinstance(error, lmdb.MapFullError):
+            self._suspect = True
+        self._answer(batch, [translate(error, self._log.path)])
+
+    def _answer(self, batch: list[Request], outcomes: list[Outcome]) -> None:
+        head = self._appender.head
+        self.statistics.group_max = max(self.statistics.group_max, len(batch))
+        self._deliver(batch, outcomes, head)
+        for listener in self._listeners:
+            listener(head.position)
+
+    def _check_ready(self) -> None:
+        """Refuse to write to a log that needs recovery, lost its file, or is about to fill its disk."""
+        if self._failed_recoveries >= RECOVERIES_FAILED_MAX:
+            raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
+        if self._suspect and not self._recover():
+            raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
+        try:
+            inode = os.stat(self._data_file).st_ino
+        except FileNotFoundError:
+            inode = 0
+        if inode != self._inode:
+            self._failed_recoveries = RECOVERIES_FAILED_MAX
+            self.statistics.failure = "data.mdb was removed or replaced under the running store"
+            raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
+        if self._free_bytes_low:
+            disk = os.statvfs(self._log.path)
+            if disk.f_bavail * disk.f_frsize < self._free_bytes_low:
+                raise Unavailable(
+                    "disk_full",
+                    f"less than {self._free_bytes_low} bytes are free on the disk of the log",
+                    path=str(self._log.path),
+                    limit=self._free_bytes_low,
+                )
+
+    def _recover_from(self, outcomes: list[Outcome], error: lmdb.Error, before: Head) -> list[Outcome]:
+        """The outcomes after a failed commit: certain when the log could be recovered, else unknown.
+
+        A full disk is certain even before: LMDB fails on a data page then, ahead of the meta page.
+        """
+        wanted, cause = self._appender.head, translate(error, self._log.path)
+        self._suspect = True
+        self.statistics.failed_commits += 1
+        self.statistics.failure = cause.message
+        _logger.error("commit_failed", code=cause.code, position=wanted.position, error=str(error))
+        recovered = self._recover()
+        stored = self._stored_head()
+        if recovered and stored == wanted:
+            return outcomes
+        if stored == before and (recovered or cause.code == "disk_full"):
+            answer: Exception = cause
+        else:
+            answer = OutcomeUnknown(
+                "outcome_unknown",
+                "the commit failed and may or may not have happened",
+                position=wanted.position,
+            )
+        return [
+            answer if isinstance(outcome, Committed) and outcome.written else outcome for outcome in outcomes
+        ]
+
+    def _recover(self) -> bool:
+        """Make the stored head the truth again: reopen, sync, and force a transaction to the disk."""
+        self.statistics.recoveries += 1
+        try:
+            self._log.reopen()
+            self._mark()
+            self._appender.forget()
+        except (lmdb.Error, TurnlogError) as error:
+            cause = error if isinstance(error, TurnlogError) else translate(error, self._log.path)
+            self._failed_recoveries += cause.code != "disk_full"
+            self.statistics.failure = cause.message
+            _logger.error("recovery_failed", code=cause.code, failed=self._failed_recoveries)
+            return False
+        self._suspect, self._failed_recoveries, self.statistics.failure = False, 0, None
+        _logger.warning("log_recovered", position=self._appender.head.position)
+        return True
+
+    def _mark(self) -> None:
+        """Sync, then commit a transaction: what is stored now is durable, whatever failed before."""
+        self._log.env.sync(True)
+        with self._log.env.begin(write=True) as txn:
+            marks = txn.get(keys.MARKS)
+            txn.put(keys.MARKS, keys.pack_u64(keys.unpack_u64(marks) + 1 if marks else 1))
+
+    def _stored_head(self) -> Head | None:
+        try:
+            self._appender.forget()
+        except TurnlogError:  # not even open: the caller treats the outcome as unknown
+            return None
+        return self._appender.head

@@ -1,0 +1,1 @@
+"""The meaning: disposable views, rebuilt from the log."""
