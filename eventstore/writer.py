@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -37,6 +38,9 @@ Deliver: TypeAlias = Callable[[list[Request], list[Outcome], Head], None]
 RECOVERIES_FAILED_MAX: Final = 3
 """Recoveries in a row that may fail before the log stays read-only until it is opened anew."""
 
+DISK_CHECK_SECONDS: Final = 0.1
+"""How often the disk is looked at: a commit every 200 us should not pay two system calls for it."""
+
 _logger: Final = structlog.get_logger("turnlog.writer")
 
 
@@ -59,6 +63,7 @@ class Writer:
         self._free_bytes_low = free_bytes_low
         self._data_file = Path(log.path) / "data.mdb"
         self._inode = os.stat(self._data_file).st_ino
+        self._disk_checked = -DISK_CHECK_SECONDS
         self._suspect = False
         self._failed_recoveries = 0
         self._listeners: tuple[Callable[[int], None], ...] = ()
@@ -125,6 +130,7 @@ class Writer:
 
     def _fill(self, txn: lmdb.Transaction, batch: list[Request]) -> list[Outcome]:
         outcomes: list[Outcome] = []
+        self._appender.begin()
         for request in batch:
             try:
                 outcomes.append(self._appender.append(txn, request))
@@ -159,6 +165,12 @@ class Writer:
             raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
         if self._suspect and not self._recover():
             raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
+        now = time.monotonic()
+        if now - self._disk_checked >= DISK_CHECK_SECONDS:
+            self._check_disk()
+            self._disk_checked = now
+
+    def _check_disk(self) -> None:
         try:
             inode = os.stat(self._data_file).st_ino
         except FileNotFoundError:
