@@ -60,7 +60,7 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
     written: bool = True
 
 
-class Commit(msgspec.Struct, frozen=True):
+class Commit(msgspec.Struct, frozen=True, gc=False):
     """One commit as read from the log. ``digest`` is the SHA-256 of its stored frame.
 
     ``records`` hold chunks packed in runs; ``events()`` gives every event as a row.

@@ -70,6 +70,7 @@ CODES: Final[dict[str, Code]] = {
     "disk_full": Code(UNAVAILABLE, 507, "Free disk space; reads go on."),
     "storage_failed": Code(UNAVAILABLE, 503, "Check the disk and the permissions of the directory."),
     "writer_locked": Code(UNAVAILABLE, 503, "Stop the other process, or open read-only."),
+    "wrong_event_loop": Code(UNAVAILABLE, 500, "Use the store on the event loop that opened it."),
     "already_open": Code(UNAVAILABLE, 500, "Use the store that this process has opened."),
     "forked_process": Code(UNAVAILABLE, 500, "Open the store after forking, in the child itself."),
     "directory_not_found": Code(NOT_FOUND, 404, "Check the data directory."),
@@ -80,6 +81,8 @@ CODES: Final[dict[str, Code]] = {
     "commit_damaged": Code(DAMAGED, 500, "Run `turnlog verify`; restore from a backup."),
     "view_damaged": Code(DAMAGED, 500, "Delete the views directory; it is rebuilt from the log."),
     "projection_poisoned": Code(UNAVAILABLE, 503, "Repair the projection, then rebuild it."),
+    "projection_stuck": Code(UNAVAILABLE, 503, "Repair the projection: its fold must return."),
+    "runner_failed": Code(UNAVAILABLE, 503, "See the health report; open the store again."),
     "views_behind": Code(UNAVAILABLE, 503, "Run the writer's process; it brings the views up to date."),
 }
 

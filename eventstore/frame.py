@@ -17,6 +17,7 @@ All integers big-endian. A stored commit is SHA-256(frame), 32 bytes, then the f
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
 from typing import Any, Final, NamedTuple, cast
@@ -45,6 +46,8 @@ HAS_COMMIT_ID: Final = 2
 NO_COMMIT_ID: Final = bytes(16)
 
 HEADER: Final = Struct(">BBI16sQIq16s")
+CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
+"""Context id and first version in a stored commit: together the key of ``by_context`` that leads to it."""
 KINDS_AT: Final = DIGEST_BYTES + 2
 _KINDS: Final = Struct(">I")
 _RECORDED_AT: Final = Struct(">q")
@@ -179,7 +182,7 @@ def encode(
 
 def checked_kinds(position: int, stored: bytes) -> int:
     """The kinds of a stored commit, without decoding its body, after checking its digest."""
-    if sha256(memoryview(stored)[DIGEST_BYTES:]).digest() != stored[:DIGEST_BYTES]:
+    if not stored.startswith(sha256(stored[DIGEST_BYTES:]).digest()):
         raise damaged(position, "its digest does not match")
     return _KINDS.unpack_from(stored, KINDS_AT)[0]
 
@@ -222,7 +225,7 @@ def decode(
         raise damaged(position, f"it cannot be decoded: {type(error).__name__}") from error
     return Commit(
         position,
-        UUID(bytes=context_id),
+        _context_uuid(context_id),
         first_version,
         count,
         kinds,
@@ -232,6 +235,12 @@ def decode(
         decoded.records,
         stored[:DIGEST_BYTES],
     )
+
+
+@lru_cache(maxsize=4_096)
+def _context_uuid(context_id: bytes) -> UUID:
+    """Readers meet the same contexts again, and making a UUID costs more than decoding a chunk."""
+    return UUID(bytes=context_id)
 
 
 def _upcast(body: bytes, upcasters: Chain) -> tuple[bytes, int]:

@@ -24,7 +24,7 @@ class Inbox:
 
     def __init__(self, requests_max: int = INBOX_REQUESTS_MAX, bytes_max: int = INBOX_BYTES_MAX) -> None:
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
         self._requests_max = requests_max
         self._bytes_max = bytes_max
         self.requests = 0
@@ -40,39 +40,50 @@ class Inbox:
         self.bytes += len(request.prepared.body)
         self._queue.put(request)
 
-    async def wait_for_room(self) -> None:
-        """Wait until a request may be put. Cancelling leaves the queue as it was."""
+    async def wait_for_room(self, request: Request) -> None:
+        """Wait until ``request`` may be put: at once on return, without awaiting in between.
+
+        Returns too when the inbox is closed. Cancelling leaves the queue as it was.
+        """
         if self.has_room():
             return
+        size = len(request.prepared.body)
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        entry = (waiter, size)
+        self._waiters.append(entry)
         try:
             await waiter
-        except asyncio.CancelledError:
+        except BaseException:
             if waiter.done() and not waiter.cancelled():
-                self._wake()  # the room that was offered goes to the next
+                self._release(1, size)  # the room that was kept goes to the next
+            elif entry in self._waiters:
+                self._waiters.remove(entry)
             raise
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        self.requests -= 1  # kept for this request, which ``put`` counts now
+        self.bytes -= size
 
     def delivered(self, requests: list[Request]) -> None:
         """Their outcomes are known: make room. On the loop's thread."""
-        self.requests -= len(requests)
-        self.bytes -= sum(len(request.prepared.body) for request in requests)
-        self._wake()
+        self._release(len(requests), sum(len(request.prepared.body) for request in requests))
 
-    def _wake(self) -> None:
-        room = self._requests_max - self.requests
-        while self._waiters and room > 0 and self.bytes < self._bytes_max:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
-                room -= 1
+    def _release(self, requests: int, size: int) -> None:
+        self.requests -= requests
+        self.bytes -= size
+        while self._waiters and self.requests < self._requests_max and self.bytes < self._bytes_max:
+            self._keep_room(*self._waiters.popleft())
+
+    def _keep_room(self, waiter: asyncio.Future[None], size: int) -> None:
+        """Wake a waiter, and count its request already: nobody takes its room before it runs."""
+        if not waiter.done():
+            self.requests += 1
+            self.bytes += size
+            waiter.set_result(None)
 
     def close(self) -> None:
-        """Let the writer end after what was put before."""
+        """Let the writer end after what was put before, and let those who wait for room find out."""
         self._queue.put(None)
+        while self._waiters:
+            self._keep_room(*self._waiters.popleft())
 
     def take(self) -> list[Request]:
         """What waits now, at least one request; empty when closed. On the writer's thread, blocking."""

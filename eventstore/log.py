@@ -120,7 +120,7 @@ class Log(SharedEnvironment):
                 if position >= last or bytes_read >= bytes_max:
                     break
                 position += 1
-                if keys.unpack_u64(key) != position:
+                if key != keys.pack_u64(position):
                     raise frame.damaged(position, "it is missing")
                 bytes_read += len(stored)
                 if frame.checked_kinds(position, stored) & kinds:
@@ -132,18 +132,23 @@ class Log(SharedEnvironment):
     ) -> Iterator[Commit]:
         """The commits of a context that hold these versions, both inclusive; lazily, within ``txn``."""
         prefix = context_id.bytes
+        last = keys.context_version(prefix, to_version)
         decompressor = self._decompressor()
         with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
             if not _seek_floor(cursor, prefix, from_version):
                 return
             for key, value in cast(_Items, cursor.iternext()):
-                owner, first_version = keys.split_context_version(key)
-                if owner != prefix or first_version > to_version:
+                if key > last:
                     return
-                position = keys.unpack_u64(value)
-                commit = frame.decode(position, self._stored(txn, position), decompressor)
-                _check_key(commit, context_id, first_version)
-                yield commit
+                stored = self._indexed(txn, key, value)
+                yield frame.decode(keys.unpack_u64(value), stored, decompressor)
+
+    def _indexed(self, txn: lmdb.Transaction, key: bytes, value: bytes) -> bytes:
+        """The stored commit that an entry of ``by_context`` leads to, after checking that it is that one."""
+        stored = cast(_Value, txn.get(value, db=self.databases[keys.COMMITS]))
+        if stored is None or stored[frame.CONTEXT_VERSION] != key:
+            raise frame.damaged(keys.unpack_u64(value), "the index of its context leads to another")
+        return stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:
         """The commit that holds a version of a context. Raises ``NotFound`` or ``Damaged``."""
@@ -166,9 +171,7 @@ class Log(SharedEnvironment):
             if not _seek_floor(cursor, prefix, keys.U64_MAX):
                 return None
             key, value = cast(_Item, cursor.item())
-        commit = self.commit_at(txn, keys.unpack_u64(value))
-        _check_key(commit, context_id, keys.split_context_version(key)[1])
-        return commit
+        return frame.decode(keys.unpack_u64(value), self._indexed(txn, key, value), self._decompressor())
 
     def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
@@ -234,11 +237,6 @@ def _seek_floor(cursor: lmdb.Cursor, prefix: bytes, version: int) -> bool:
     else:
         moved = cursor.last()
     return moved and cursor.key()[:16] == prefix
-
-
-def _check_key(commit: Commit, context_id: UUID, first_version: int) -> None:
-    if commit.context_id != context_id or commit.first_version != first_version:
-        raise frame.damaged(commit.position, "the index leads to another context or version")
 
 
 def _facts(txn: lmdb.Transaction, path: Path) -> StoreFacts:

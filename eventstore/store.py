@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from uuid import UUID
@@ -19,7 +21,7 @@ from eventstore.directory import Opened, open_directory
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox
-from eventstore.limits import FREE_BYTES_LOW, MAP_BYTES, PAGE_BYTES, PAGE_COMMITS
+from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES, PAGE_BYTES, PAGE_COMMITS
 from eventstore.log import Head, Log, context_not_found
 from eventstore.statistics import StoreStatistics, gather
 from eventstore.subscription import Signal, subscribe
@@ -103,7 +105,8 @@ class EventStore:
 
         Args:
             context_id: the context; its first event is ``ContextCreated``.
-            events: 1 to ``limits.COMMIT_EVENTS_MAX``; ``ChunkRun`` stands for its chunks.
+            events: 1 to ``limits.COMMIT_EVENTS_MAX``; ``ChunkRun`` stands for its chunks. Not read further
+                than one beyond that.
             expected_version: an exact version, ``NO_CONTEXT``, ``EXISTS`` or ``ANY``.
             commit_id: names the append for ever; the same id with other events is refused.
             metadata: actor, correlation and causation ids, anything JSON.
@@ -116,7 +119,7 @@ class EventStore:
         """
         append = Append(
             context_id,
-            tuple(events),
+            tuple(islice(events, COMMIT_EVENTS_MAX + 1)),
             expected_version,
             commit_id,
             metadata,
@@ -125,7 +128,7 @@ class EventStore:
         )
         request = self._request(append)
         if not self._inbox.has_room():
-            await self._inbox.wait_for_room()
+            await self._inbox.wait_for_room(request)
             self._check_writable()
         self._inbox.put(request)
         return await request.future
@@ -137,18 +140,24 @@ class EventStore:
         Durability and cancellation as in ``append``.
         """
         outcomes: list[Committed | TurnlogError | asyncio.Future[Committed]] = []
-        for append in appends:
-            try:
-                request = self._request(append)
-                if not self._inbox.has_room():
-                    await self._inbox.wait_for_room()
-                    self._check_writable()
-            except TurnlogError as error:
-                outcomes.append(error)
-                continue
-            self._inbox.put(request)
-            outcomes.append(request.future)
-        return [await _settled(outcome) for outcome in outcomes]
+        try:
+            for append in appends:
+                try:
+                    request = self._request(append)
+                    if not self._inbox.has_room():
+                        await self._inbox.wait_for_room(request)
+                        self._check_writable()
+                except TurnlogError as error:
+                    outcomes.append(error)
+                    continue
+                self._inbox.put(request)
+                outcomes.append(request.future)
+            return [await _settled(outcome) for outcome in outcomes]
+        except BaseException:
+            for outcome in outcomes:
+                if isinstance(outcome, asyncio.Future):
+                    outcome.cancel()  # nobody is left to hear of it
+            raise
 
     def _request(self, append: Append) -> Request:
         self._check_writable()
@@ -161,10 +170,13 @@ class EventStore:
         if self._writer is None:
             raise Unavailable("log_read_only", "the log was opened read-only", path=str(self.path))
         self.log.check_process()
+        if asyncio.get_running_loop() is not self._loop:
+            raise Unavailable("wrong_event_loop", "the store was opened on another event loop")
 
     def _deliver(self, batch: list[Request], outcomes: list[Outcome], head: Head) -> None:
         """On the writer's thread: hand the outcomes to the event loop."""
-        self._loop.call_soon_threadsafe(self._delivered, batch, outcomes, head)
+        with suppress(RuntimeError):  # the loop was closed before the store: nobody waits any more
+            self._loop.call_soon_threadsafe(self._delivered, batch, outcomes, head)
 
     def _delivered(self, batch: list[Request], outcomes: list[Outcome], head: Head) -> None:
         self.acknowledged = head.position
@@ -252,6 +264,8 @@ class EventStore:
         subscriber costs the writer nothing, it just reads on later. With ``live=False`` it ends when it has
         caught up. Cancelling loses nothing: go on from the last commit's position.
         """
+        if self._closed:
+            raise Unavailable("log_closed", "the log is closed", path=str(self.path))
         return subscribe(self.log, self._signal, after, context_id=context_id, kinds=kinds, live=live)
 
     def statistics(self) -> StoreStatistics:
