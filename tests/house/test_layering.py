@@ -1,0 +1,270 @@
+"""Imports go downward only, pure modules stay pure, and the world enters at the listed edges."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import Final
+
+import pytest
+
+LAYERS: Final = (
+    # eventstore: the truth
+    "eventstore.errors",
+    "eventstore.limits",
+    "eventstore.units",
+    "eventstore.content",
+    "eventstore.events",
+    "eventstore.commits",
+    "eventstore.keys",
+    "eventstore.upcasters",
+    "eventstore.validation",
+    "eventstore.frame",
+    "eventstore.context",
+    "eventstore.rules",
+    "eventstore.environment",
+    "eventstore.shared",
+    "eventstore.log",
+    "eventstore.directory",
+    "eventstore.append",
+    "eventstore.inbox",
+    "eventstore.writer",
+    "eventstore.statistics",
+    "eventstore.subscription",
+    "eventstore.store",
+    "eventstore.findings",
+    "eventstore.derived",
+    "eventstore.verify",
+    "eventstore.archive",
+    "eventstore",
+    # projections: the meaning. First the folds,
+    "projections.projection",
+    "projections.layout",
+    "projections.cuts",
+    "projections.metadata",
+    "projections.contexts",
+    "projections.messages",
+    "projections.segments",
+    "projections.timelines",
+    "projections.rows",
+    "projections.memory",
+    # then what keeps the views following the log,
+    "projections.generations",
+    "projections.loading",
+    "projections.reading",
+    "projections.views",
+    "projections.bookkeeping",
+    "projections.following",
+    "projections.status",
+    "projections.progress",
+    "projections.polling",
+    "projections.waiting",
+    "projections.runner",
+    # then what can be asked of them.
+    "projections.pages",
+    "projections.answers",
+    "projections.snapshot",
+    "projections.timetravel",
+    "projections.chunks",
+    "projections.entries",
+    "projections.bodies",
+    "projections.paths",
+    "projections.listing",
+    "projections.history",
+    "projections.diff",
+    "projections.delivery",
+    "projections.replay",
+    "projections.statistics",
+    "projections.queries",
+    "projections",
+    # turnlog: the front door
+    "turnlog.dialects",
+    "turnlog.importers",
+    "turnlog.gathering",
+    "turnlog.stream",
+    "turnlog.recorder",
+    "turnlog.feeder",
+    "turnlog.tee",
+    "turnlog.sweep",
+    "turnlog.facade",
+    "turnlog",
+    "turnlog.service",
+    "turnlog.cli",
+    "turnlog.__main__",
+)
+"""From the bottom to the top: a module imports only from lines above its own. A line stands for the module
+and what is inside it, but for the three packages' own names, which stand for their ``__init__`` alone."""
+
+PACKAGES: Final = ("eventstore", "projections", "turnlog")
+
+IO: Final = (
+    "lmdb",
+    "anyio",
+    "asyncio",
+    "socket",
+    "ssl",
+    "select",
+    "selectors",
+    "http",
+    "urllib",
+    "subprocess",
+)
+WORLD: Final = ("time", "random", "secrets", "os", "uuid_utils", "pathlib", "tempfile")
+
+PURE: Final = (
+    "eventstore.content",
+    "eventstore.events",
+    "eventstore.commits",
+    "eventstore.context",
+    "eventstore.rules",
+    "eventstore.validation",
+    "eventstore.upcasters",
+    "eventstore.frame",
+    "eventstore.keys",
+    "projections.projection",
+    "projections.layout",
+    "projections.cuts",
+    "projections.metadata",
+    "projections.contexts",
+    "projections.messages",
+    "projections.segments",
+    "projections.timelines",
+    "projections.memory",
+    "turnlog.dialects",
+)
+"""These import none of ``IO`` and ``WORLD``: the same input always gives the same output."""
+
+EDGES: Final[dict[str, tuple[str, ...]]] = {
+    "clock": ("eventstore.units", "eventstore.writer", "projections.runner"),
+    "randomness": (
+        "eventstore.directory",
+        "turnlog.stream",
+        "turnlog.recorder",
+        "turnlog.tee",
+        "turnlog.facade",
+    ),
+    "environment variables": (),
+    "lmdb": (
+        "eventstore.environment",
+        "eventstore.shared",
+        "eventstore.log",
+        "eventstore.directory",
+        "eventstore.append",
+        "eventstore.writer",
+        "eventstore.statistics",
+        "eventstore.derived",
+        "eventstore.verify",
+        "projections.reading",
+        "projections.views",
+        "projections.bookkeeping",
+    ),
+    "packed integers": ("eventstore.keys", "eventstore.frame", "projections.layout"),
+}
+"""Where each part of the world comes in; from there it is passed on."""
+
+USES: Final[dict[str, tuple[str, ...]]] = {
+    "clock": ("time", "datetime.datetime.now", "datetime.datetime.utcnow", "datetime.date.today"),
+    "randomness": ("random", "secrets", "uuid_utils", "os.urandom", "uuid.uuid1", "uuid.uuid4", "uuid.uuid7"),
+    "environment variables": ("os.environ", "os.getenv"),
+    "lmdb": ("lmdb",),
+    "packed integers": ("struct",),
+}
+"""The names whose mention is that use; a module's name stands for all that is in it."""
+
+
+def layer_of(name: str) -> int | None:
+    """The index of the line in ``LAYERS`` that holds a module."""
+    while name not in LAYERS and "." in name:
+        name = name.rpartition(".")[0]
+        if name in PACKAGES:
+            return None
+    return LAYERS.index(name) if name in LAYERS else None
+
+
+def imports_of(name: str, tree: ast.Module, known: dict[str, ast.Module]) -> Iterator[tuple[int, str]]:
+    """Line and dotted name of everything imported, inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: write imports absolute"
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                ours = str(node.module).split(".")[0] in PACKAGES
+                yield node.lineno, inner if inner in known or not ours else str(node.module)
+
+
+def is_in(name: str, places: tuple[str, ...]) -> bool:
+    """Whether a dotted name is one of the places or inside one."""
+    return any(name == place or name.startswith(f"{place}.") for place in places)
+
+
+def mentions_of(name: str, tree: ast.Module, known: dict[str, ast.Module]) -> Iterator[tuple[int, str]]:
+    """Line and full dotted name of every import, and of every attribute of something imported."""
+    bound: dict[str, str] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            bound |= {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            bound |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    yield from imports_of(name, tree, known)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            dotted = ast.unparse(node)
+            first, _, rest = dotted.partition(".")
+            if first in bound:
+                yield node.lineno, f"{bound[first]}.{rest}"
+
+
+def test_every_module_has_its_place_in_the_layers(modules: dict[str, ast.Module]) -> None:
+    homeless = [name for name in modules if layer_of(name) is None]
+    assert not homeless, f"give them a line in LAYERS: {homeless}"
+
+
+def test_imports_go_only_downward(modules: dict[str, ast.Module]) -> None:
+    upward: list[str] = []
+    for name, tree in modules.items():
+        own = layer_of(name)
+        for line, target in imports_of(name, tree, modules):
+            other = layer_of(target) if target.split(".")[0] in PACKAGES else None
+            inside = own == other and name not in PACKAGES
+            if own is not None and other is not None and other >= own and not inside:
+                upward.append(f"{name}:{line} imports {target}")
+    assert not upward, "\n".join(upward)
+
+
+def test_the_truth_knows_no_meaning_and_the_meaning_no_front_door(modules: dict[str, ast.Module]) -> None:
+    above = {"eventstore": ("projections", "turnlog"), "projections": ("turnlog",)}
+    for name, tree in modules.items():
+        for line, target in imports_of(name, tree, modules):
+            assert not is_in(target, above.get(name.split(".")[0], ())), f"{name}:{line} imports {target}"
+
+
+def test_pure_modules_import_nothing_that_touches_the_world(modules: dict[str, ast.Module]) -> None:
+    touching = [
+        f"{name}:{line} imports {target}"
+        for name, tree in modules.items()
+        if is_in(name, PURE)
+        for line, target in imports_of(name, tree, modules)
+        if is_in(target, IO + WORLD)
+    ]
+    assert not touching, "\n".join(touching)
+
+
+@pytest.mark.parametrize("use", USES)
+def test_the_world_enters_only_at_the_edges(use: str, modules: dict[str, ast.Module]) -> None:
+    elsewhere = [
+        f"{name}:{line} uses {target}"
+        for name, tree in modules.items()
+        if name not in EDGES[use]
+        for line, target in mentions_of(name, tree, modules)
+        if is_in(target, USES[use])
+    ]
+    assert not elsewhere, "\n".join(elsewhere)
+
+
+@pytest.mark.parametrize("use", EDGES)
+def test_every_edge_is_one(use: str, modules: dict[str, ast.Module]) -> None:
+    for name in EDGES[use]:
+        mentions = mentions_of(name, modules[name], modules)
+        assert any(is_in(target, USES[use]) for _, target in mentions), f"{name} needs no {use}: unlist it"
