@@ -92,7 +92,7 @@ class Appender:
             copy = model.copy()
             recorded = _record(copy, prepared.records, past, append.epoch)
             if not recorded:
-                return Committed(past.position, model.version, past.recorded_at, written=False)
+                return Committed(past.position, past.version, past.recorded_at, written=False)
             if recorded != prepared.records:
                 prepared = frame.prepare(recorded, append.metadata)
             self._put(request, prepared, model.version + 1)
@@ -251,7 +251,7 @@ def _request_digest(request: Request) -> bytes:
 class _Known:
     """The log as ``rules.check`` asks it, with what the commit in hand adds.
 
-    ``position`` and ``recorded_at`` are those of the last commit that held a repeated chunk.
+    ``position``, ``version`` and ``recorded_at`` are those of the last commit that held a repeated chunk.
     """
 
     def __init__(self, log: Log, txn: lmdb.Transaction, context_id: UUID) -> None:
@@ -260,6 +260,7 @@ class _Known:
         self._context_id = context_id
         self.added: dict[UUID, tuple[UUID, int, bool]] = {}
         self.position = 0
+        self.version = 0
         self.recorded_at = 0
 
     def message(self, message_id: UUID) -> tuple[UUID, int, bool] | None:
@@ -281,7 +282,8 @@ class _Known:
                 for chunk in record.chunks():
                     if first <= chunk.sequence <= last:
                         found.append((chunk.kind, chunk.part, chunk.delta, chunk.raw))
-                        self.position, self.recorded_at = commit.position, commit.recorded_at
+                        self.position, self.version = commit.position, commit.last_version
+                        self.recorded_at = commit.recorded_at
             if len(found) > last - first:
                 break
         return found

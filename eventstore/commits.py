@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.content import Json
-from eventstore.events import ChunkReceived, ChunkRun, Event, Record
+from eventstore.events import NUMBER_MAX, ChunkReceived, ChunkRun, Event, Record
 
 
 class Expected(enum.Enum):
@@ -121,6 +121,7 @@ def pack(events: Iterable[Record]) -> tuple[Record, ...]:
 def _continues(last: ChunkReceived, event: ChunkReceived) -> bool:
     return (
         event.sequence == last.sequence + 1
+        and -NUMBER_MAX <= event.at - last.at <= NUMBER_MAX
         and event.kind == last.kind
         and event.part == last.part
         and event.message_id == last.message_id

@@ -121,7 +121,8 @@ def fold(pieces: Iterable[tuple[Kind, str | None, str]]) -> tuple[Part, ...]:
             note = _note(delta)
             if note.get("type") == "tool_call":
                 texts.setdefault(("tool_call", part), [])
-            notes.setdefault(part, {}).update(note)
+            if note.get("type") in ("tool_call", "signature"):
+                notes.setdefault(part, {}).update(note)
         else:
             texts.setdefault((kind, part), []).append(delta)
     return tuple(_part(kind, "".join(deltas), notes.get(part, {})) for (kind, part), deltas in texts.items())
@@ -134,7 +135,8 @@ def _part(kind: Kind, text: str, note: dict[str, Json]) -> Part:
         case "refusal":
             return RefusalPart(text)
         case "reasoning":
-            return ReasoningPart(text, note.get("signature"))
+            signature = note.get("signature")
+            return ReasoningPart(text, signature if isinstance(signature, str) else None)
         case "tool_call":
             return ToolCallPart(str(note.get("id", "")), str(note.get("name", "")), text)
         case _:
@@ -144,6 +146,6 @@ def _part(kind: Kind, text: str, note: dict[str, Json]) -> Part:
 def _note(delta: str) -> dict[str, Json]:
     try:
         note = msgspec.json.decode(delta)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, ValueError, RecursionError):
         return {}
     return cast("dict[str, Json]", note) if isinstance(note, dict) else {}

@@ -8,6 +8,7 @@ DIR/            0700
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import NamedTuple
 
@@ -54,14 +55,30 @@ def open_directory(
 ) -> Opened:
     """See ``EventStore.open``."""
     path = Path(path).absolute()
+    try:
+        return _open(path, read_only, create, allow_unsafe_file_system, clock, map_bytes)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
+        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
+
+
+def _open(
+    path: Path,
+    read_only: bool,
+    create: bool,
+    allow_unsafe_file_system: bool,
+    clock: Clock,
+    map_bytes: int,
+) -> Opened:
     if not allow_unsafe_file_system:
         check_file_system(path)
     if read_only or not create:
         require_directory(path)
     if read_only:
         return Opened(path, _open_log(path, map_bytes, read_only=True), None)
-    make_private(path)
     _refuse_foreign(path)
+    make_private(path)
     lock = WriterLock(path)
     try:
         remove_unfinished(path / "log")
@@ -77,7 +94,7 @@ def open_directory(
 
 def _refuse_foreign(path: Path) -> None:
     """Never make a log among files that somebody else put there."""
-    if (path / "log").exists():
+    if (path / "log").exists() or not path.is_dir():
         return
     ours = ("writer.lock", "lost+found")
     for entry in sorted(path.iterdir()):

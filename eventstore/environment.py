@@ -19,6 +19,12 @@ from eventstore.limits import MAP_BYTES
 READERS_MAX: Final = 512
 """Read transactions open at once, over all processes."""
 
+LOCK_FILE_BYTES: Final = 64 * 1024
+"""The reader table: 64 bytes a reader and a header, rounded up."""
+
+NO_ROOM_BYTES: Final = 1024 * 1024
+"""Free bytes below which a failed write is the full disk's doing: a transaction writes more at once."""
+
 UNSAFE_FILE_SYSTEMS: Final = frozenset(
     (
         *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "ceph", "glusterfs", "lustre", "afs", "ncpfs"),
@@ -37,6 +43,8 @@ def open_environment(
     Raises ``Unavailable`` or ``Damaged``. Where the address space is too small, the map is halved until it
     fits.
     """
+    if not read_only:
+        _reserve_lock_file(path)
     while True:
         try:
             return lmdb.open(
@@ -61,12 +69,33 @@ def open_environment(
             raise translate(error, path) from error
 
 
+def _reserve_lock_file(path: Path) -> None:
+    """Give the reader table its disk blocks: LMDB maps the file, and a page without one is a SIGBUS.
+
+    Only for the process that may write: closing the file drops this process's POSIX locks on it, so it must
+    not be open here already.
+    """
+    if not hasattr(os, "posix_fallocate"):
+        return
+    try:
+        descriptor = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
+        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
+
+
 def translate(error: lmdb.Error, path: Path) -> TurnlogError:
     """Our error for lmdb's; whatever it was, the transaction it came from is aborted."""
     where = str(path)
     if isinstance(error, lmdb.MapFullError):
         return Unavailable("log_full", "the map of the log is full", path=where)
-    if isinstance(error, lmdb.DiskError) or f"{os.strerror(errno.ENOSPC)}" in str(error):
+    short_write = os.strerror(errno.EIO) in str(error) and _no_room(path)  # LMDB calls it an I/O error
+    if isinstance(error, lmdb.DiskError) or short_write:
         return Unavailable("disk_full", "the disk is full", path=where)
     if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError)):
         return Damaged("directory_damaged", f"{where} is not a sound LMDB environment", path=where)
@@ -75,6 +104,14 @@ def translate(error: lmdb.Error, path: Path) -> TurnlogError:
     if "already open" in str(error):
         return Unavailable("already_open", f"{where} is open in this process already", path=where)
     return Unavailable("storage_failed", f"the storage of {where} failed: {error}", path=where)
+
+
+def _no_room(path: Path) -> bool:
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return False
+    return disk.f_bavail * disk.f_frsize < NO_ROOM_BYTES
 
 
 def create_environment(path: Path, fill: Callable[[lmdb.Environment], None]) -> None:
@@ -112,12 +149,7 @@ def sync_directory(path: Path) -> None:
 def make_private(path: Path) -> None:
     """Create a directory that only its owner may enter, if it is not there, durably."""
     if not path.is_dir():
-        try:
-            path.mkdir(mode=0o700, parents=True)
-        except OSError as error:
-            raise Unavailable(
-                "storage_failed", f"{path} cannot be created: {error.strerror}", path=str(path)
-            ) from error
+        path.mkdir(mode=0o700, parents=True)
         sync_directory(path.parent)
     path.chmod(0o700)
 
@@ -132,6 +164,7 @@ class WriterLock:
     """The right to write: an advisory lock on ``writer.lock``, which the kernel drops with the process."""
 
     def __init__(self, directory: Path) -> None:
+        self._pid = os.getpid()
         path = directory / "writer.lock"
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
@@ -149,7 +182,9 @@ class WriterLock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def release(self) -> None:
-        """Let another process write."""
+        """Let another process write. A forked child must not: it would take the lock from its parent."""
+        if os.getpid() == self._pid:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)  # closing is not enough while a child lives
         os.close(self._descriptor)
 
 

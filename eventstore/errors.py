@@ -23,6 +23,8 @@ CODES: Final[dict[str, Code]] = {
     "invalid_event": Code(REFUSED, 422, "Correct the field named in the message."),
     "invalid_time": Code(REFUSED, 422, "Write times like 2026-01-31T12:00:00Z."),
     "invalid_argument": Code(REFUSED, 422, "Correct the argument named in the message."),
+    "ambiguous_id": Code(REFUSED, 422, "Give more characters of the id, or all of it."),
+    "input_unreadable": Code(REFUSED, 422, "Check the file's name and permissions."),
     "empty_commit": Code(REFUSED, 422, "Append at least one event."),
     "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
     "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),

@@ -24,14 +24,17 @@ Outcome: TypeAlias = Literal["completed", "aborted", "failed", "interrupted"]
 """How a stream ended: by itself, stopped on purpose, by an error, or because its producer vanished."""
 
 
-Number: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 53)]
-"""A version, sequence or epoch: within what every JSON reader holds exactly."""
+NUMBER_MAX: Final = 1 << 53
+"""What every JSON reader holds exactly."""
 
-Moment: TypeAlias = Annotated[int, Meta(ge=-(1 << 53), le=1 << 53)]
+Number: TypeAlias = Annotated[int, Meta(ge=1, le=NUMBER_MAX)]
+"""A version, sequence or epoch."""
+
+Moment: TypeAlias = Annotated[int, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 """Microseconds since the epoch (years 1684 to 2255), or between two chunks."""
 
 
-class ForkedFrom(Shape, frozen=True):
+class ForkedFrom(msgspec.Struct, frozen=True, omit_defaults=True):
     """The context and version whose history a new context shares."""
 
     context_id: UUID

@@ -29,7 +29,7 @@ import zstandard
 from eventstore.commits import Commit
 from eventstore.content import Json
 from eventstore.errors import Damaged, Refused
-from eventstore.events import ChunkRun, Record, kinds_of
+from eventstore.events import BITS, NUMBER_MAX, ChunkRun, Record, kinds_of
 from eventstore.keys import DIGEST_BYTES
 from eventstore.limits import (
     COMMIT_BYTES_MAX,
@@ -51,6 +51,7 @@ CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
 KINDS_AT: Final = DIGEST_BYTES + 2
 _KINDS: Final = Struct(">I")
 _RECORDED_AT: Final = Struct(">q")
+_VERSIONS: Final = Struct(">QI")
 
 
 class _Body(msgspec.Struct, array_like=True, frozen=True):
@@ -71,6 +72,16 @@ _encoder: Final = msgspec.msgpack.Encoder(uuid_format="bytes")
 _canonical: Final = msgspec.msgpack.Encoder(uuid_format="bytes", order="deterministic")
 _decoder: Final = msgspec.msgpack.Decoder(_Body)
 _raw_decoder: Final = msgspec.msgpack.Decoder(list[Any])
+
+
+_TEXT_DEFAULTS: Final = {
+    kind: [
+        (field.name, field.default)
+        for field in msgspec.structs.fields(kind)
+        if isinstance(field.default, str)
+    ]
+    for kind in BITS
+}
 
 
 def prepare(records: tuple[Record, ...], metadata: dict[str, Json] | None) -> Prepared:
@@ -107,7 +118,13 @@ def _chunk_count(run: ChunkRun) -> int:
         raise Refused("invalid_event", "a run needs as many gaps as deltas, the first of them 0")
     if run.raws is not None and len(run.raws) != count:
         raise Refused("invalid_event", "a run needs as many raws as deltas, or none")
+    if run.last_sequence > NUMBER_MAX or (any(run.gaps) and not _are_moments(run.times())):
+        raise Refused("invalid_event", "a run leads to a sequence or time out of range")
     return count
+
+
+def _are_moments(times: list[int]) -> bool:
+    return min(times) >= -NUMBER_MAX and max(times) <= NUMBER_MAX
 
 
 def _check_sizes(records: tuple[Record, ...], metadata: dict[str, Json] | None, body_bytes: int) -> None:
@@ -141,12 +158,24 @@ def _check_sizes(records: tuple[Record, ...], metadata: dict[str, Json] | None, 
 
 def _explain(error: Exception) -> str:
     """msgspec's message with its path in our words; it names fields and types, never values."""
-    return re.sub(r"`\$\[1\]\[(\d+)\]([^`]*)`", r"record \1 of the commit, field `\2`", str(error))
+    text = re.sub(r"^(Invalid (?:enum )?value) .* - at `", r"\1 - at `", str(error), flags=re.DOTALL)
+    return re.sub(r"`\$\[1\]\[(\d+)\]([^`]*)`", r"record \1 of the commit, field `\2`", text)
 
 
 def request_digest(records: tuple[Record, ...], metadata: dict[str, Json] | None) -> bytes:
     """What makes two appends with one commit id the same: events and metadata, dicts in any order."""
-    return sha256(_canonical.encode(_Body(metadata, records))).digest()
+    same = tuple([_without_defaults(record) for record in records])
+    return sha256(_canonical.encode(_Body(metadata, same))).digest()
+
+
+def _without_defaults(record: Record) -> Record:
+    """The record as if texts equal to their default had been left out: msgspec leaves out the same object."""
+    given: dict[str, Any] = {
+        field: default
+        for field, default in _TEXT_DEFAULTS[type(record)]
+        if getattr(record, field) == default and getattr(record, field) is not default
+    }
+    return msgspec.structs.replace(record, **given) if given else record
 
 
 def encode(
@@ -182,6 +211,8 @@ def encode(
 
 def checked_kinds(position: int, stored: bytes) -> int:
     """The kinds of a stored commit, without decoding its body, after checking its digest."""
+    if len(stored) < DIGEST_BYTES + HEADER.size:
+        raise damaged(position, "it is too short")
     if not stored.startswith(sha256(stored[DIGEST_BYTES:]).digest()):
         raise damaged(position, "its digest does not match")
     return _KINDS.unpack_from(stored, KINDS_AT)[0]
@@ -190,6 +221,12 @@ def checked_kinds(position: int, stored: bytes) -> int:
 def recorded_at(stored: bytes) -> int:
     """When a stored commit was recorded, in microseconds since the epoch; its digest is not checked here."""
     return _RECORDED_AT.unpack_from(stored, DIGEST_BYTES + 34)[0]
+
+
+def last_version(stored: bytes) -> int:
+    """A context's version right after a stored commit, whose digest is not checked here."""
+    first_version, event_count = _VERSIONS.unpack_from(stored, DIGEST_BYTES + 22)
+    return first_version + event_count - 1
 
 
 def decode(
@@ -215,7 +252,7 @@ def decode(
             raise damaged(position, f"its format is {form}, not {FORMAT}")
         body = stored[DIGEST_BYTES + HEADER.size :]
         if flags & COMPRESSED:
-            body = decompressor.decompress(body, max_output_size=COMMIT_BYTES_MAX)
+            body = decompressor.decompress(body, max_output_size=COMMIT_BYTES_MAX, allow_extra_data=False)
         if kinds & upcasters.retired_kinds:
             body, kinds = _upcast(body, upcasters)
         decoded = _decoder.decode(body)

@@ -65,6 +65,11 @@ def unpack_u64(data: bytes) -> int:
     return _u64.unpack(data)[0]
 
 
+U64_BYTES: Final = _u64.size
+HEAD_BYTES: Final = _head.size
+MESSAGE_BYTES: Final = _message.size
+COMMIT_ID_BYTES: Final = _commit_id.size
+
 head_value = _head.pack
 """Value of ``head``: (position, recorded at, chain)."""
 

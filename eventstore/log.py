@@ -18,10 +18,11 @@ import zstandard
 
 from eventstore import frame, keys
 from eventstore.commits import Commit
-from eventstore.errors import Damaged, NotFound, Unavailable
+from eventstore.errors import Damaged, NotFound, Refused, Unavailable
 from eventstore.events import ALL_BITS, ContextCreated, ForkedFrom
 from eventstore.limits import MAP_BYTES
 from eventstore.shared import SharedEnvironment
+from eventstore.upcasters import UPCASTERS
 
 _Value: TypeAlias = bytes | None
 _Item: TypeAlias = tuple[bytes, bytes]
@@ -69,7 +70,11 @@ class Log(SharedEnvironment):
     def head(self, txn: lmdb.Transaction) -> Head:
         """The last commit's position, time and chain; position 0 in an empty log."""
         stored = txn.get(keys.HEAD)
-        return Head(*keys.split_head_value(stored)) if stored else Head(0, 0, GENESIS)
+        if stored is None:
+            return Head(0, 0, GENESIS)
+        if len(stored) != keys.HEAD_BYTES:
+            raise Damaged("directory_damaged", f"{self.path} has no readable head", path=str(self.path))
+        return Head(*keys.split_head_value(stored))
 
     def commit_at(self, txn: lmdb.Transaction, position: int) -> Commit:
         """The commit at ``position``. Raises ``NotFound`` or ``Damaged``."""
@@ -108,30 +113,65 @@ class Log(SharedEnvironment):
         Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
         matching or not: when the position reached equals ``after``, there is nothing further.
         """
+        if not 0 <= after < keys.U64_MAX:
+            raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
         found: list[Commit] = []
         position, bytes_read, last = after, 0, after + count_max
         if to is not None:
             last = min(last, to)
-        decompressor = self._decompressor()
+        decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds)
         with txn.cursor(self.databases[keys.COMMITS]) as cursor:
-            if not cursor.set_range(keys.pack_u64(after + 1)):
-                return found, after
-            for key, stored in cast(_Items, cursor.iternext()):
+            there = cursor.set_range(keys.pack_u64(after + 1))
+            for key, stored in cast(_Items, cursor.iternext()) if there else ():
                 if position >= last or bytes_read >= bytes_max:
-                    break
+                    return found, position
                 position += 1
                 if key != keys.pack_u64(position):
                     raise frame.damaged(position, "it is missing")
                 bytes_read += len(stored)
-                if frame.checked_kinds(position, stored) & kinds:
-                    found.append(frame.decode(position, stored, decompressor, check=False))
+                if frame.checked_kinds(position, stored) & wanted:
+                    commit = frame.decode(position, stored, decompressor, check=False)
+                    if commit.kinds & kinds:
+                        found.append(commit)
+        end = self.head(txn).position
+        if position < (end if to is None else min(to, end)):
+            raise frame.damaged(position + 1, "it is missing")
         return found, position
 
     def context_commits(
         self, txn: lmdb.Transaction, context_id: UUID, from_version: int = 1, to_version: int = keys.U64_MAX
     ) -> Iterator[Commit]:
         """The commits of a context that hold these versions, both inclusive; lazily, within ``txn``."""
+        for commit, _ in self._sized_commits(txn, context_id, from_version, to_version):
+            yield commit
+
+    def context_page(
+        self,
+        txn: lmdb.Transaction,
+        context_id: UUID,
+        from_version: int = 1,
+        to_version: int = keys.U64_MAX,
+        *,
+        count_max: int,
+        bytes_max: int,
+    ) -> tuple[list[Commit], bool]:
+        """The first of ``context_commits``, bounded as in ``commits``, and whether there may be more."""
+        page: list[Commit] = []
+        bytes_read = 0
+        for commit, stored_bytes in self._sized_commits(txn, context_id, from_version, to_version):
+            page.append(commit)
+            bytes_read += stored_bytes
+            if len(page) >= count_max or bytes_read >= bytes_max:
+                return page, True
+        return page, False
+
+    def _sized_commits(
+        self, txn: lmdb.Transaction, context_id: UUID, from_version: int, to_version: int
+    ) -> Iterator[tuple[Commit, int]]:
         prefix = context_id.bytes
+        from_version, to_version = max(1, from_version), min(to_version, keys.U64_MAX)
+        if from_version > to_version:
+            return
         last = keys.context_version(prefix, to_version)
         decompressor = self._decompressor()
         with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
@@ -141,13 +181,16 @@ class Log(SharedEnvironment):
                 if key > last:
                     return
                 stored = self._indexed(txn, key, value)
-                yield frame.decode(keys.unpack_u64(value), stored, decompressor)
+                commit = frame.decode(keys.unpack_u64(value), stored, decompressor)
+                if commit.last_version >= from_version:
+                    yield commit, len(stored)
 
     def _indexed(self, txn: lmdb.Transaction, key: bytes, value: bytes) -> bytes:
         """The stored commit that an entry of ``by_context`` leads to, after checking that it is that one."""
-        stored = cast(_Value, txn.get(value, db=self.databases[keys.COMMITS]))
+        there = len(value) == keys.U64_BYTES
+        stored = cast(_Value, txn.get(value, db=self.databases[keys.COMMITS]) if there else None)
         if stored is None or stored[frame.CONTEXT_VERSION] != key:
-            raise frame.damaged(keys.unpack_u64(value), "the index of its context leads to another")
+            raise frame.damaged(int.from_bytes(value, "big"), "the index of its context leads to another")
         return stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:

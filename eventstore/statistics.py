@@ -40,6 +40,7 @@ def gather(log: Log, inbox: Inbox, writer: WriterStatistics | None) -> StoreStat
     with log.reading() as txn:
         head = log.head(txn)
         databases = {name.decode(): _size(txn.stat(db)) for name, db in log.databases.items()}
+        readers = log.env.info()["num_readers"]  # inside: a recovery may replace the environment
     counts = writer or WriterStatistics()
     return StoreStatistics(
         store_id=log.facts.store_id,
@@ -49,7 +50,7 @@ def gather(log: Log, inbox: Inbox, writer: WriterStatistics | None) -> StoreStat
         recorded_at=head.recorded_at,
         file_bytes=(log.path / "data.mdb").stat().st_size,
         databases=databases,
-        readers=log.env.info()["num_readers"],
+        readers=readers,
         waiting_requests=inbox.requests,
         waiting_bytes=inbox.bytes,
         group_max=counts.group_max,

@@ -236,17 +236,13 @@ class EventStore:
         if self.version_of(context_id) == 0:
             raise context_not_found(context_id)
         last = keys.U64_MAX if to_version is None else to_version
-        while from_version <= last:
-            page: list[Commit] = []
-            size = 0
+        while True:
             with self.log.reading() as txn:
-                for commit in self.log.context_commits(txn, context_id, from_version, last):
-                    page.append(commit)
-                    size += commit.event_count
-                    if size >= PAGE_COMMITS:
-                        break
+                page, more = self.log.context_page(
+                    txn, context_id, from_version, last, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES
+                )
             yield from page
-            if not page or page[-1].last_version < from_version:
+            if not more:
                 return
             from_version = page[-1].last_version + 1
 

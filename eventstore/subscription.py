@@ -49,13 +49,12 @@ class Signal:
 
     def state(self) -> object:
         """What to hand to ``wait``: taken before reading, so that nothing after the read is missed."""
-        return self._event if self._polled is None else self._polled.env.info()["last_txnid"]
+        return self._event if self._polled is None else self._transaction_id()
 
     async def wait(self, state: object) -> None:
         """Wait until something was committed after ``state`` was taken, or until closed."""
         if self._polled is not None:
-            # another process has no event to wait for
-            while not self.closed and self._polled.env.info()["last_txnid"] == state:  # noqa: ASYNC110
+            while not self.closed and self._transaction_id() == state:  # noqa: ASYNC110 -- nobody signals
                 await anyio.sleep(POLL_SECONDS)
             return
         assert isinstance(state, anyio.Event)
@@ -66,6 +65,10 @@ class Signal:
             await state.wait()
         finally:
             self._waiting -= 1
+
+    def _transaction_id(self) -> int:
+        assert self._polled is not None
+        return self._polled.env.info()["last_txnid"]
 
 
 async def subscribe(
@@ -96,14 +99,7 @@ def _page(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[li
     with log.reading() as txn:
         if context_id is None:
             return log.commits(txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds)
-        head = log.head(txn).position
         first = log.version_at_position(txn, context_id, after) + 1
-        found: list[Commit] = []
-        for commit in log.context_commits(txn, context_id, first):
-            if commit.position > after and commit.kinds & kinds:
-                found.append(commit)
-            if commit.position > after:
-                after = commit.position
-            if len(found) >= PAGE_COMMITS:
-                return found, after
-        return found, max(after, head)
+        page, more = log.context_page(txn, context_id, first, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES)
+        reached = page[-1].position if more else max(after, log.head(txn).position)
+        return [commit for commit in page if commit.kinds & kinds], reached

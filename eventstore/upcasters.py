@@ -41,11 +41,10 @@ class Chain:
                 raise ValueError(f"{step.retired} needs a bit of its own")
             bits.add(step.bit)
             self._steps[step.retired] = step
-        for tag in self._steps:
-            self._check(tag, current)
+        self._leads = {step.bit: current[self._check(tag, current)] for tag, step in self._steps.items()}
         self.retired_kinds: int = sum(step.bit for step in self._steps.values())
 
-    def _check(self, tag: str, current: Mapping[str, int]) -> None:
+    def _check(self, tag: str, current: Mapping[str, int]) -> str:
         seen = [tag]
         while tag not in current:
             if tag not in self._steps:
@@ -54,6 +53,11 @@ class Chain:
             if tag in seen:
                 raise ValueError(f"upcasters go in a circle: {' -> '.join([*seen, tag])}")
             seen.append(tag)
+        return tag
+
+    def stored_kinds(self, kinds: int) -> int:
+        """The bits that frames may carry for today's ``kinds``: their own, and those of retired tags."""
+        return kinds | sum(bit for bit, leads_to in self._leads.items() if leads_to & kinds)
 
     def upcast(self, stored: Fields) -> Fields:
         """A stored event, tag in ``type``, in today's shape; a current one comes back unchanged."""

@@ -7,30 +7,41 @@ from typing import Any, Final, cast
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from eventstore.commits import Append, Expected
 from eventstore.errors import Refused
-from eventstore.events import BITS, ChunkReceived, ChunkRun
-from eventstore.limits import JSON_DEPTH_MAX
+from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun
+from eventstore.limits import COMMIT_EVENTS_MAX, JSON_DEPTH_MAX
 
 _SCALARS: Final = (str, int, bool, type(None))
-_CHUNKS: Final = (ChunkReceived, ChunkRun)
 _FREE_FIELDS: Final = ("data", "content", "detail")
+_ID_FIELDS: Final = ("message_id", "parent_id", "head", "previous", "context_id")
 
 
 def check(append: Append) -> None:
     """Refuse what is not an event, and values that would not come back as they were given.
 
     Raises ``Refused`` with code ``invalid_event``, ``invalid_argument``, ``nested_too_deeply`` or
-    ``empty_commit``; the message names the event's index and the field.
+    ``empty_commit`` or ``commit_too_large``; the message names the event's index and the field.
     """
+    if not isinstance(cast("object", append.events), (tuple, list)):
+        raise Refused("invalid_argument", f"events is a {type(append.events).__name__}, not a tuple")
     if not append.events:
         raise Refused("empty_commit", "an append needs at least one event")
+    if len(append.events) > COMMIT_EVENTS_MAX:
+        raise Refused(
+            "commit_too_large", f"a commit takes at most {COMMIT_EVENTS_MAX} events", limit=COMMIT_EVENTS_MAX
+        )
     for index, event in enumerate(append.events):
-        if type(event) not in BITS:
-            raise Refused("invalid_event", f"event {index} is a {type(event).__name__}, not an event")
-        if type(event) not in _CHUNKS:
+        if type(event) is ChunkReceived:
+            _check_chunk(event, index)
+        elif type(event) is ChunkRun:
+            _check_id(event.message_id, f"event {index}, field message_id")
+        elif type(event) in BITS:
             _check_struct(event, f"event {index}")
+        else:
+            raise Refused("invalid_event", f"event {index} is a {type(event).__name__}, not an event")
     if append.metadata is not None:
         _check_json(append.metadata, "metadata", 1)
     _check_arguments(append)
@@ -41,9 +52,9 @@ def _check_arguments(append: Append) -> None:
     if append.commit_id is not None:
         _check_uuid(append.commit_id, "commit_id")
     expected = append.expected_version
-    if not isinstance(expected, Expected) and (type(expected) is not int or expected < 0):
+    if not isinstance(expected, Expected) and (type(expected) is not int or not 0 <= expected <= NUMBER_MAX):
         raise Refused("invalid_argument", "expected_version is neither a version nor ANY or EXISTS")
-    if type(append.epoch) is not int or append.epoch < 1:
+    if type(append.epoch) is not int or not 1 <= append.epoch <= NUMBER_MAX:
         raise Refused("invalid_argument", "epoch is not a positive number")
 
 
@@ -52,10 +63,33 @@ def _check_uuid(value: object, name: str) -> None:
         raise Refused("invalid_argument", f"{name} is a {type(value).__name__}, not a UUID")
 
 
+def _check_id(value: object, place: str) -> None:
+    """Text or bytes would decode to the id too, but are not what the format says."""
+    if not isinstance(value, UUID):
+        raise Refused("invalid_event", f"{place} is a {type(value).__name__}, not a UUID", place=place)
+
+
+def _check_chunk(chunk: ChunkReceived, index: int) -> None:
+    """What packing computes with; the rest is checked with the frame."""
+    if not isinstance(cast("object", chunk.message_id), UUID):
+        _check_id(chunk.message_id, f"event {index}, field message_id")
+    if type(chunk.sequence) is not int or type(chunk.at) is not int:
+        place = f"event {index}"
+        raise Refused("invalid_event", f"{place}: sequence or at is not an int", place=place)
+
+
 def _check_struct(shape: msgspec.Struct, place: str) -> None:
     for field in shape.__struct_fields__:
         value: Any = getattr(shape, field)
-        if field == "parts" and isinstance(value, (list, tuple)):
+        if field in _ID_FIELDS:
+            if value is not None and value is not UNSET:
+                _check_id(value, f"{place}, field {field}")
+        elif field == "forked_from":
+            if isinstance(value, msgspec.Struct):
+                _check_struct(value, f"{place}, field {field}")
+            elif value is not None:
+                raise Refused("invalid_event", f"{place}, field {field} is not a ForkedFrom", place=place)
+        elif field == "parts" and isinstance(value, (list, tuple)):
             for index, part in enumerate(cast("list[object]", value)):
                 if isinstance(part, msgspec.Struct):
                     _check_struct(part, f"{place}, part {index}")

@@ -15,7 +15,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -67,16 +69,23 @@ class Writer:
         self._suspect = False
         self._failed_recoveries = 0
         self._listeners: tuple[Callable[[int], None], ...] = ()
-        self._mark()  # a sync and a commit, before the first append relies on what is stored
-        self._appender = Appender(log, clock)
         self.statistics = WriterStatistics()
+        self._mark_at_open()
+        self._appender = Appender(log, clock)
+        self._durable = self._appender.head
         self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
         self._thread.start()
 
-    @property
-    def head(self) -> Head:
-        """The head after the last transaction."""
-        return self._appender.head
+    def _mark_at_open(self) -> None:
+        """Before the first append relies on what is stored. A full disk can still be read from."""
+        try:
+            self._mark()
+        except lmdb.Error as error:
+            cause = self._translated(error)
+            if cause.code != "disk_full":
+                raise cause from error
+            self._suspect, self.statistics.failure = True, cause.message
+            self._log.reopen()
 
     def add_listener(self, listener: Callable[[int], None]) -> Callable[[], None]:
         """Call ``listener`` on this thread with the head position after each commit; returns its removal."""
@@ -100,9 +109,9 @@ class Writer:
         try:
             self._check_ready()
             txn = self._log.env.begin(write=True)
-        except (lmdb.Error, TurnlogError) as error:
-            refusal = error if isinstance(error, TurnlogError) else translate(error, self._log.path)
+        except (lmdb.Error, TurnlogError, OSError) as error:
             self._suspect |= isinstance(error, lmdb.Error)
+            refusal = self._translated(error)
             self._answer(batch, [refusal for _ in batch])
             return
         before = self._appender.head
@@ -112,7 +121,7 @@ class Writer:
                 self._appender.finish(txn)
         except Exception as error:
             txn.abort()
-            self._appender.forget()
+            self._suspect |= self._stored_head() is None
             self._one_by_one(batch, error)
             return
         try:
@@ -121,11 +130,13 @@ class Writer:
             else:
                 txn.commit()
         except lmdb.MapFullError as error:
-            self._appender.forget()
+            self._suspect |= self._stored_head() is None
             self._one_by_one(batch, error)
             return
         except lmdb.Error as error:
             outcomes = self._recover_from(outcomes, error, before)
+        else:
+            self._durable = self._appender.head
         self._answer(batch, outcomes)
 
     def _fill(self, txn: lmdb.Transaction, batch: list[Request]) -> list[Outcome]:
@@ -145,19 +156,29 @@ class Writer:
                 self._commit([request])
             return
         if not isinstance(error, lmdb.Error):
-            _logger.error("append_failed", error=type(error).__name__, exc_info=error)
+            _logger.error("append_failed", error=type(error).__name__, at=_place(error))
             self._answer(batch, [error])
             return
         if not isinstance(error, lmdb.MapFullError):
             self._suspect = True
         self._answer(batch, [translate(error, self._log.path)])
 
+    def _translated(self, error: lmdb.Error | TurnlogError | OSError) -> TurnlogError:
+        if isinstance(error, lmdb.Error):
+            return translate(error, self._log.path)
+        if isinstance(error, OSError):
+            return Unavailable("storage_failed", f"the log cannot be looked at: {error}")
+        return error
+
     def _answer(self, batch: list[Request], outcomes: list[Outcome]) -> None:
-        head = self._appender.head
+        head = self._durable
         self.statistics.group_max = max(self.statistics.group_max, len(batch))
         self._deliver(batch, outcomes, head)
         for listener in self._listeners:
-            listener(head.position)
+            try:
+                listener(head.position)
+            except Exception as error:
+                _logger.error("listener_failed", error=type(error).__name__, at=_place(error))
 
     def _check_ready(self) -> None:
         """Refuse to write to a log that needs recovery, lost its file, or is about to fill its disk."""
@@ -192,7 +213,7 @@ class Writer:
     def _recover_from(self, outcomes: list[Outcome], error: lmdb.Error, before: Head) -> list[Outcome]:
         """The outcomes after a failed commit: certain when the log could be recovered, else unknown.
 
-        A full disk is certain even before: LMDB fails on a data page then, ahead of the meta page.
+        No space for a page is certain even so: LMDB notices it ahead of the meta page.
         """
         wanted, cause = self._appender.head, translate(error, self._log.path)
         self._suspect = True
@@ -203,7 +224,7 @@ class Writer:
         stored = self._stored_head()
         if recovered and stored == wanted:
             return outcomes
-        if stored == before and (recovered or cause.code == "disk_full"):
+        if stored == before and (recovered or isinstance(error, lmdb.DiskError)):
             answer: Exception = cause
         else:
             answer = OutcomeUnknown(
@@ -211,8 +232,9 @@ class Writer:
                 "the commit failed and may or may not have happened",
                 position=wanted.position,
             )
-        return [
-            answer if isinstance(outcome, Committed) and outcome.written else outcome for outcome in outcomes
+        return [  # a repeat of what this transaction wrote stands or falls with it
+            answer if isinstance(outcome, Committed) and outcome.position > before.position else outcome
+            for outcome in outcomes
         ]
 
     def _recover(self) -> bool:
@@ -223,12 +245,15 @@ class Writer:
             self._mark()
             self._appender.forget()
         except (lmdb.Error, TurnlogError) as error:
-            cause = error if isinstance(error, TurnlogError) else translate(error, self._log.path)
+            cause = self._translated(error)
             self._failed_recoveries += cause.code != "disk_full"
             self.statistics.failure = cause.message
             _logger.error("recovery_failed", code=cause.code, failed=self._failed_recoveries)
+            with suppress(lmdb.Error, TurnlogError):  # an environment that panicked cannot even be read
+                self._log.reopen()
             return False
         self._suspect, self._failed_recoveries, self.statistics.failure = False, 0, None
+        self._durable = self._appender.head
         _logger.warning("log_recovered", position=self._appender.head.position)
         return True
 
@@ -245,3 +270,9 @@ class Writer:
         except TurnlogError:  # not even open: the caller treats the outcome as unknown
             return None
         return self._appender.head
+
+
+def _place(error: Exception) -> str:
+    """Where it was raised; a whole traceback may show the locals around it, and those hold messages."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"

@@ -1,0 +1,220 @@
+"""Walk the whole log and yield findings: what is stored, held against what must follow from it.
+
+Unlike every other reader it goes on after damage. The log is walked in pages, each in a short read
+transaction, so a writer may go on writing: what is checked ends at the head as it was at the start.
+
+Each commit is checked by itself and against its neighbours and index entries. With ``after=0`` three
+things follow that need the whole log: the chain equals the head's, no index entry stands for nothing, and
+every snapshot equals the fold of its context. Memory is bounded by one page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from typing import Final, TypeAlias, cast
+
+import lmdb
+import zstandard
+
+from eventstore import frame, keys
+from eventstore.commits import Commit
+from eventstore.derived import check_entries, check_snapshots, surplus_entries
+from eventstore.errors import Damaged
+from eventstore.events import ChunkRun, kinds_of
+from eventstore.findings import Finding
+from eventstore.limits import PAGE_BYTES, PAGE_COMMITS
+from eventstore.log import GENESIS, Head, Log
+
+Progress: TypeAlias = Callable[[int], None]
+"""Called after each page with the position up to which commits are checked."""
+
+_STORED_BYTES_MIN: Final = keys.DIGEST_BYTES + frame.HEADER.size
+
+
+def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Iterator[Finding]:
+    """Check every commit after a position; a sound log yields nothing.
+
+    With ``after`` given, the chain, surplus index entries and snapshots are left out. Raises ``Unavailable``
+    when the log cannot be read at all.
+    """
+    try:
+        with log.reading() as txn:
+            head, last = log.head(txn), _last_position(log, txn)
+    except Damaged as error:
+        yield Finding("head_unreadable", None, error.message, error.fields)
+        return
+    if last > head.position:
+        yield Finding(
+            "commit_beyond_head",
+            last,
+            f"there are commits up to {last}, but the head is {head.position}",
+            {"head": head.position},
+        )
+    walk = _Walk(log, after, head)
+    while not walk.ended:
+        yield from walk.page()
+        if progress is not None:
+            progress(walk.position)
+    if after == 0:
+        yield from walk.at_the_end()
+        yield from surplus_entries(log)
+        yield from check_snapshots(log)
+
+
+def _last_position(log: Log, txn: lmdb.Transaction) -> int:
+    with txn.cursor(log.databases[keys.COMMITS]) as cursor:
+        key = cast("bytes", cursor.key()) if cursor.last() else b""
+    return keys.unpack_u64(key) if len(key) == keys.U64_BYTES else 0
+
+
+class _Walk:
+    """The commits in order. ``position``: up to where they are checked; ``ended``: that is the head."""
+
+    def __init__(self, log: Log, after: int, head: Head) -> None:
+        self.position = min(after, head.position)
+        self.ended = False
+        self._next_key = keys.pack_u64(self.position + 1) if self.position else b""
+        self._log = log
+        self._head = head
+        self._chain = GENESIS
+        self._recorded_at: int | None = None
+        self._decompressor = zstandard.ZstdDecompressor()
+
+    def page(self) -> list[Finding]:
+        """Check the next commits, in a transaction of their own."""
+        found: list[Finding] = []
+        commits_left, bytes_left = PAGE_COMMITS, PAGE_BYTES
+        with self._log.reading() as txn, txn.cursor(self._log.databases[keys.COMMITS]) as cursor:
+            there = cursor.set_range(self._next_key)
+            while there and commits_left > 0 and bytes_left > 0:
+                key, stored = cast("tuple[bytes, bytes]", cursor.item())
+                position = keys.unpack_u64(key) if len(key) == keys.U64_BYTES else 0
+                if position > self._head.position:
+                    there = False  # written since, or found already
+                    break
+                if position == 0:
+                    found.append(Finding("commit_key_malformed", None, f"a commit has the key {key.hex()}"))
+                else:
+                    found += self._missing(position - 1)
+                    self.position = position
+                    found += self._check(txn, stored)
+                commits_left, bytes_left = commits_left - 1, bytes_left - len(stored)
+                self._next_key = key + b"\0"
+                there = cursor.next()
+        if not there:
+            found += self._missing(self._head.position)
+            self.ended = True
+        return found
+
+    def _missing(self, last: int) -> Iterator[Finding]:
+        first = self.position + 1
+        if first <= last:
+            self.position, self._recorded_at = last, None
+            what = f"the commit at position {first} is" if first == last else f"commits {first} to {last} are"
+            yield Finding("commit_missing", first, f"{what} missing", {"last": last})
+
+    def _check(self, txn: lmdb.Transaction, stored: bytes) -> Iterator[Finding]:
+        position = self.position
+        self._chain = sha256(self._chain + stored[: keys.DIGEST_BYTES]).digest()
+        self._recorded_at, earliest = None, self._recorded_at
+        try:
+            frame.checked_kinds(position, stored)
+        except Damaged as error:
+            yield Finding("digest_differs", position, error.message)
+            return
+        try:
+            commit = frame.decode(position, stored, self._decompressor, check=False)
+            yield from _check_header(commit)
+        except (Damaged, ValueError) as error:
+            yield Finding("commit_unreadable", position, str(error))
+            return
+        self._recorded_at = commit.recorded_at
+        if earliest is not None and commit.recorded_at < earliest:
+            yield Finding(
+                "time_backwards",
+                position,
+                "it was recorded before the commit ahead of it",
+                {"recorded_at": commit.recorded_at, "before": earliest},
+            )
+        yield from _check_predecessor(self._log, txn, commit, stored)
+        yield from check_entries(self._log, txn, commit)
+
+    def at_the_end(self) -> Iterator[Finding]:
+        """Hold the head against the commits that were read."""
+        head = self._head
+        if self._recorded_at is not None and self._recorded_at != head.recorded_at:
+            yield Finding(
+                "head_differs",
+                head.position,
+                "the head's time is not that of the last commit",
+                {"recorded_at": head.recorded_at, "actual": self._recorded_at},
+            )
+        if self._chain != head.chain:
+            yield Finding(
+                "chain_differs",
+                head.position,
+                "the chain over all commits is not the head's: a commit was changed, lost or added",
+                {"chain": head.chain.hex(), "actual": self._chain.hex()},
+            )
+
+
+def _check_header(commit: Commit) -> Iterator[Finding]:
+    """The header against the records. Raises ``ValueError`` for a run whose columns differ in length."""
+    events = 0
+    for record in commit.records:
+        if type(record) is ChunkRun:
+            columns = {len(record.deltas), len(record.gaps), len(record.raws or record.deltas)}
+            if len(columns) > 1 or not record.deltas:
+                raise ValueError("a run of chunks has columns of different lengths")
+            events += len(record.deltas)
+        else:
+            events += 1
+    for field, stored, actual in (
+        ("event_count", commit.event_count, events),
+        ("kinds", commit.kinds, kinds_of(commit.records)),
+    ):
+        if stored != actual:
+            yield Finding(
+                "header_differs",
+                commit.position,
+                f"its header says {field} {stored}, its records {actual}",
+                {"field": field, "stored": stored, "actual": actual},
+            )
+
+
+def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit, stored: bytes) -> Iterator[Finding]:
+    """Its versions follow on those of the commit before it in its context."""
+    expected, commits = 1, log.databases[keys.COMMITS]
+    with txn.cursor(log.databases[keys.BY_CONTEXT]) as cursor:
+        moved = cursor.prev() if cursor.set_range(stored[frame.CONTEXT_VERSION]) else cursor.last()
+        key, value = cast("tuple[bytes, bytes]", cursor.item())
+        if moved and key[:16] == commit.context_id.bytes:
+            before = cast("bytes", txn.get(value, b"", db=commits) if len(value) == keys.U64_BYTES else b"")
+            if len(before) < _STORED_BYTES_MIN or before[frame.CONTEXT_VERSION] != key:
+                return  # that entry is surplus, or leads astray: found on its own
+            position, expected = keys.unpack_u64(value), frame.last_version(before) + 1
+            if expected != commit.first_version and not _is_sound(position, before):
+                return  # found on its own, and its count means nothing
+            if position >= commit.position:
+                yield Finding(
+                    "order_differs",
+                    commit.position,
+                    f"an earlier version of its context is at the later position {position}",
+                    {"context_id": commit.context_id, "other": position},
+                )
+    if commit.first_version != expected:
+        yield Finding(
+            "version_gap",
+            commit.position,
+            f"its context goes on with version {commit.first_version}, not {expected}",
+            {"context_id": commit.context_id, "expected": expected, "actual": commit.first_version},
+        )
+
+
+def _is_sound(position: int, stored: bytes) -> bool:
+    try:
+        frame.checked_kinds(position, stored)
+    except Damaged:
+        return False
+    return True
