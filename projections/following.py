@@ -1,0 +1,286 @@
+"""Bring generations forward along the log: bounded steps, for one thread, without a thread of its own.
+
+Theory of operation. Each live or building generation is a ``Track`` with a position. Tracks at one position
+form a lane, and a lane shares one read of the log. Step by step, the foremost lane moves towards the head
+and the hindmost towards the lane before it; where they meet, they are one lane. So live views keep up while
+another generation is built, and building all of them reads the log once.
+
+Changed rows wait in memory until the end of a step, then they are stored in one transaction with the
+checkpoints of their lane. A lane in which no row changed is moved in memory only, since a transaction costs
+a sync; its checkpoint is stored now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Literal
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from eventstore.commits import Commit
+from eventstore.errors import Damaged
+from eventstore.log import Log
+from projections.bookkeeping import Bookkeeping
+from projections.generations import Failure, Generation, failure_of
+from projections.projection import Projection
+from projections.rows import BufferedRows
+
+STEP_SECONDS: Final = 0.5
+"""Work of one step when no live view waits for another lane: few syncs, and a close that waits this long."""
+
+SLICE_SECONDS: Final = 0.02
+"""Work on a lagging lane before the live one has its turn again: what a rebuild adds to live lag."""
+
+PAGE_COMMITS: Final = 256
+"""Commits read and folded before the clock is looked at, a millisecond or a few."""
+
+PAGE_BYTES: Final = 512 * 1024
+"""Stored bytes read before the clock is looked at, at least one commit."""
+
+ROWS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Changed rows of a lane held in memory before they are stored."""
+
+CHECKPOINT_POSITIONS: Final = 10_000
+"""Positions that a checkpoint in memory may run ahead of the stored one: some 15 ms to skip once more."""
+
+
+class Track:
+    """A generation on its way. ``position`` is folded, ``applied`` visible to readers, ``saved`` durable."""
+
+    def __init__(
+        self, projection: Projection, generation: Generation, role: Literal["live", "building"]
+    ) -> None:
+        self.projection: Projection = projection
+        self.number: int = generation.number
+        self.role: Literal["live", "building"] = role
+        self.position: int = generation.checkpoint
+        self.applied: int = generation.checkpoint
+        self.saved: int = generation.checkpoint
+        self.failure: Failure | None = generation.failure
+        self.failure_saved: bool = True
+        self.events: int = 0
+        self.rows: BufferedRows = BufferedRows(projection.tables, _nothing_stored)
+
+    def fold(self, commits: list[Commit], reached: int, past: LogPast) -> None:
+        """Fold the commits that lead up to the position ``reached``.
+
+        Whatever a fold raises stops this track just before that commit, except for damage in the log that
+        it met while looking back, which is raised.
+        """
+        kinds, apply, rows = self.projection.kinds, self.projection.apply, self.rows
+        for commit in commits:
+            if not commit.kinds & kinds:
+                continue
+            past.position = commit.position
+            try:
+                apply(commit, rows, past)
+            except Exception as error:
+                rows.undo()
+                self.position = commit.position - 1
+                if isinstance(error, Damaged):
+                    raise
+                self.failure, self.failure_saved = failure_of(commit.position, error), False
+                return
+            rows.keep()
+            self.events += commit.event_count
+        self.position = reached
+
+
+class LogPast:
+    """What a fold may see of the log: nothing after ``position``."""
+
+    def __init__(self, log: Log) -> None:
+        self.position: int = 0
+        self._log = log
+
+    def context(self, context_id: UUID, from_version: int, to_version: int) -> Iterator[Commit]:
+        """The commits of a context that hold these versions, in order."""
+        with self._log.reading() as txn:
+            for commit in self._log.context_commits(txn, context_id, from_version, to_version):
+                if commit.position > self.position:
+                    return
+                yield commit
+
+
+class Following:
+    """All tracks of the configured projections.
+
+    ``monotonic`` gives seconds. On any thread, ``stopping`` may be set so that the step under way ends
+    soon, and ``hurry`` so that it does if it is a slice: somebody waits for a live view.
+    ``folding`` names the projection whose fold was entered last, to blame one that does not return.
+    """
+
+    def __init__(self, log: Log, books: Bookkeeping, monotonic: Callable[[], float]) -> None:
+        self.tracks: list[Track] = []  # replaced, never changed: other threads read it
+        self.stopping: bool = False
+        self.hurry: bool = False
+        self.folding: str | None = None
+        self._log = log
+        self._books = books
+        self._monotonic = monotonic
+        self._past = LogPast(log)
+        self._slice_next = False
+        self._start()
+
+    def _start(self) -> None:
+        """From what is durable."""
+        tracks: list[Track] = []
+        for name, projection in self._books.views.projections.items():
+            entry = self._books.entry(name)
+            live = entry.readable(projection)
+            if live is not None:
+                tracks.append(Track(projection, live, "live"))
+            if entry.building is not None:
+                tracks.append(Track(projection, entry.building, "building"))
+        self.tracks = tracks
+
+    def recover(self) -> None:
+        """After a commit that failed and may have happened: reopen the views, go on from what they hold.
+
+        Raises ``Unavailable`` while the disk still fails.
+        """
+        self._books.reopen()
+        self._start()
+
+    def track(self, name: str, role: Literal["live", "building"]) -> Track | None:
+        """The live or building track of a projection."""
+        return next((t for t in self.tracks if t.projection.name == name and t.role == role), None)
+
+    def rebuild(self, name: str) -> None:
+        """Begin to build a projection anew beside its live generation, unless that is under way."""
+        building = self.track(name, "building")
+        if building is not None and building.failure is None:
+            return
+        generation = self._books.build(name)
+        track = Track(self._books.views.projections[name], generation, "building")
+        self.tracks = [*(t for t in self.tracks if t is not building), track]
+
+    def step(self, head: int) -> bool:
+        """One bounded piece of work towards ``head``; whether there is more to do at once.
+
+        The foremost lane and the hindmost take turns. Raises ``Damaged`` when the log is, after storing what
+        comes before; ``Unavailable`` when the views cannot be stored, keeping what is folded for later.
+        """
+        lanes = self._lanes()
+        self._slice_next = len(lanes) > 1 and (self._slice_next or lanes[0][0].position >= head)
+        if self._slice_next:
+            self._catch_up(lanes)
+        elif lanes:
+            self._advance(lanes[0], head, STEP_SECONDS)
+        self._slice_next = not self._slice_next
+        self.take_over(head)
+        self._books.drop_retired()
+        return any(track.position < head for lane in self._lanes() for track in lane)
+
+    def _catch_up(self, lanes: list[list[Track]]) -> None:
+        """Bring the hindmost lane towards the one before it: shortly, if readers look at another."""
+        self.hurry = False
+        live = any(track.role == "live" for lane in lanes[:-1] for track in lane)
+        goal = max(track.position for track in lanes[-2])
+        self._advance(lanes[-1], goal, SLICE_SECONDS if live else STEP_SECONDS, sliced=live)
+
+    def save(self) -> None:
+        """Store every checkpoint that is ahead in memory."""
+        for lane in self._lanes():
+            self._save(lane, 1)
+
+    def _lanes(self) -> list[list[Track]]:
+        """The tracks that run, by position, the foremost first."""
+        lanes: dict[int, list[Track]] = {}
+        for track in self.tracks:
+            if track.failure is None or not track.failure_saved:
+                lanes.setdefault(track.position, []).append(track)
+        return [lanes[position] for position in sorted(lanes, reverse=True)]
+
+    def _advance(self, lane: list[Track], goal: int, seconds: float, *, sliced: bool = False) -> None:
+        deadline = self._monotonic() + seconds
+        damage: Damaged | None = None
+        with self._books.stored() as rows_of:
+            for track in lane:
+                generation = self._books.entry(track.projection.name).generation(track.number)
+                track.rows.stored = rows_of(track.projection.name, generation)
+            try:
+                self._fold_pages(lane, goal, deadline, sliced)
+            except Damaged as error:
+                damage = error
+        self._save(lane, CHECKPOINT_POSITIONS)
+        if damage is not None:
+            raise damage
+
+    def _fold_pages(self, lane: list[Track], goal: int, deadline: float, sliced: bool) -> None:
+        running = [track for track in lane if track.failure is None]
+        while running:
+            position = running[0].position
+            if position >= goal or sum(track.rows.bytes for track in running) >= ROWS_BYTES_MAX:
+                return
+            commits, reached = self._page(position, running, goal)
+            for track in running:
+                self.folding = track.projection.name
+                track.fold(commits, reached, self._past)
+            running = [track for track in running if track.failure is None]
+            if reached == position or self._monotonic() >= deadline:
+                return
+            if self.stopping or (sliced and self.hurry):
+                return
+
+    def _page(self, after: int, tracks: list[Track], goal: int) -> tuple[list[Commit], int]:
+        """The next commits that any of the tracks folds, and the position reached; none that is damaged."""
+        kinds = 0
+        for track in tracks:
+            kinds |= track.projection.kinds
+        while True:
+            try:
+                with self._log.reading() as txn:
+                    return self._log.commits(
+                        txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal
+                    )
+            except Damaged as error:
+                # What stands before the damage is sound: it is folded first.
+                position = error.fields.get("position")
+                if not isinstance(position, int) or not after < position - 1 < goal:
+                    raise
+                goal = position - 1
+
+    def _save(self, lane: list[Track], behind: int) -> None:
+        """Store the rows of a lane with its checkpoints, if there are any, or if they lag by ``behind``."""
+        if any(t.rows.changed or not t.failure_saved or t.position - t.saved >= behind for t in lane):
+            with self._books.writing() as change:
+                for track in lane:
+                    name = track.projection.name
+                    entry = change.entries.get(name) or self._books.entry(name)
+                    generation = entry.generation(track.number)
+                    change.write(track.rows, self._books.databases(name, generation))
+                    change.save(name, entry.with_generation(self._checkpointed(track, generation)))
+            for track in lane:
+                track.rows.clear()
+                track.saved = track.position
+                track.failure_saved = True
+        for track in lane:
+            track.applied = track.position
+
+    def _checkpointed(self, track: Track, generation: Generation) -> Generation:
+        digest = self._books.digest_at(track.position)
+        return replace(generation, checkpoint=track.position, digest=digest, failure=track.failure)
+
+    def take_over(self, head: int) -> None:
+        """Make live what has caught up: with the live generation, or with the log where that stands.
+
+        The live generation flips in one transaction, so readers see the one or the other.
+        """
+        for track in [t for t in self.tracks if t.role == "building" and t.failure is None]:
+            name = track.projection.name
+            live = self.track(name, "live")
+            runs = live is not None and live.failure is None
+            if track.applied < (live.applied if live is not None and runs else head):
+                continue
+            entry = self._books.entry(name)
+            generation = self._checkpointed(track, entry.generation(track.number))
+            with self._books.writing() as change:
+                change.save(name, entry.with_generation(generation).taken_over())
+            track.role, track.saved = "live", track.position
+            self.tracks = [t for t in self.tracks if t is not live]
+
+
+def _nothing_stored(table: str, key: bytes) -> bytes | None:
+    raise AssertionError(f"{table} is read outside of a step")
