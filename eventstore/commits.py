@@ -130,6 +130,11 @@ def _continues(last: ChunkReceived, event: ChunkReceived) -> bool:
 
 def _run(chunks: list[ChunkReceived]) -> ChunkRun:
     first = chunks[0]
+    if len(chunks) == 1:  # a chunk that comes alone is the commonest append of all
+        raws = None if first.raw is None else (first.raw,)
+        return ChunkRun(
+            first.message_id, first.sequence, first.at, (first.delta,), (0,), first.kind, first.part, raws
+        )
     times = [chunk.at for chunk in chunks]
     raws = tuple([chunk.raw for chunk in chunks])
     return ChunkRun(

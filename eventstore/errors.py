@@ -52,7 +52,6 @@ CODES: Final[dict[str, Code]] = {
     "stream_not_found": Code(CONFLICT, 409, "Start the stream first."),
     "stream_finalized": Code(CONFLICT, 409, "A finalized stream takes no more chunks."),
     "stream_not_open": Code(CONFLICT, 409, "This message was not streamed."),
-    "stream_still_open": Code(CONFLICT, 409, "Finalize the stream first, or follow it live."),
     "sequence_gap": Code(CONFLICT, 409, "Send the expected sequence next."),
     "chunk_conflict": Code(CONFLICT, 409, "This sequence is already taken by other content."),
     "producer_fenced": Code(CONFLICT, 409, "Another producer has taken over this stream; stop."),

@@ -20,7 +20,7 @@ import re
 from functools import lru_cache
 from hashlib import sha256
 from struct import Struct
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -59,7 +59,7 @@ class _Body(msgspec.Struct, array_like=True, frozen=True):
     records: tuple[Record, ...]
 
 
-class Prepared(NamedTuple):
+class Prepared(msgspec.Struct, frozen=True, gc=False):
     """The part of a frame that does not depend on where in the log it will stand."""
 
     records: tuple[Record, ...]
@@ -92,7 +92,7 @@ def prepare(records: tuple[Record, ...], metadata: dict[str, Json] | None) -> Pr
     """
     try:
         body = _encoder.encode(_Body(metadata, records))
-        _, records = cast("tuple[object, tuple[Record, ...]]", msgspec.structs.astuple(_decoder.decode(body)))
+        records = _decoder.decode(body).records
     except (msgspec.MsgspecError, UnicodeError, OverflowError, TypeError, ValueError) as error:
         raise Refused("invalid_event", _explain(error)) from None
     except RecursionError:

@@ -221,22 +221,32 @@ class Log(SharedEnvironment):
         commit = self.last_commit(txn, context_id)
         return commit.last_version if commit else 0
 
-    def version_at_position(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> int:
-        """A context's version once ``position`` was committed; 0 when it did not exist yet."""
+    def commit_as_of(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> Commit | None:
+        """The last commit of a context at or below a position; None when it did not exist yet."""
+        last = self.last_commit(txn, context_id)
+        if last is None or last.position <= position:
+            return last
         prefix = context_id.bytes
-        low, high, found = 1, self.version_of(txn, context_id), 0
+        low, high, found = 1, last.first_version - 1, None
         with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
             while low <= high:
                 middle = (low + high) // 2
                 if not _seek_floor(cursor, prefix, middle):
                     raise Damaged("commit_damaged", "the context's index has a hole", context_id=context_id)
                 key, value = cast(_Item, cursor.item())
-                first_version, at = keys.split_context_version(key)[1], keys.unpack_u64(value)
-                if at > position:
-                    high = first_version - 1
+                if keys.unpack_u64(value) > position:
+                    high = keys.split_context_version(key)[1] - 1
                 else:
-                    found, low = at, middle + 1
-        return self.commit_at(txn, found).last_version if found else 0
+                    found, low = (key, value), middle + 1
+        if found is None:
+            return None
+        stored = self._indexed(txn, *found)
+        return frame.decode(keys.unpack_u64(found[1]), stored, self._decompressor())
+
+    def version_at_position(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> int:
+        """A context's version once ``position`` was committed; 0 when it did not exist yet."""
+        commit = self.commit_as_of(txn, context_id, position)
+        return commit.last_version if commit else 0
 
     def position_at_time(self, txn: lmdb.Transaction, at_us: int) -> int:
         """The last position recorded at or before a time; 0 when there is none."""

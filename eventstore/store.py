@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -253,7 +253,7 @@ class EventStore:
         context_id: UUID | None = None,
         kinds: int = ALL_BITS,
         live: bool = True,
-    ) -> AsyncIterator[Commit]:
+    ) -> AsyncGenerator[Commit, None]:
         """The commits after a position: those that are there, then each new one as it is committed.
 
         One code path: it reads pages until it has caught up, then waits for the next commit. A slow

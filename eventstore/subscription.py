@@ -7,7 +7,7 @@ is never missed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 from uuid import UUID
 
@@ -79,7 +79,7 @@ async def subscribe(
     context_id: UUID | None = None,
     kinds: int = ALL_BITS,
     live: bool = True,
-) -> AsyncIterator[Commit]:
+) -> AsyncGenerator[Commit, None]:
     """See ``EventStore.subscribe``."""
     while not signal.closed:
         state = signal.state()

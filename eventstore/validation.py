@@ -11,11 +11,12 @@ from msgspec import UNSET
 
 from eventstore.commits import Append, Expected
 from eventstore.errors import Refused
-from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun
+from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun, ContextUpdated
 from eventstore.limits import COMMIT_EVENTS_MAX, JSON_DEPTH_MAX
 
 _SCALARS: Final = (str, int, bool, type(None))
 _FREE_FIELDS: Final = ("data", "content", "detail")
+_CHANGEABLE: Final = {"title": str, "config": dict, "attributes": dict, "tags": (list, tuple)}
 _ID_FIELDS: Final = ("message_id", "parent_id", "head", "previous", "context_id")
 
 
@@ -40,6 +41,8 @@ def check(append: Append) -> None:
             _check_id(event.message_id, f"event {index}, field message_id")
         elif type(event) in BITS:
             _check_struct(event, f"event {index}")
+            if type(event) is ContextUpdated:
+                _check_changes(event.changes, f"event {index}, field changes")
         else:
             raise Refused("invalid_event", f"event {index} is a {type(event).__name__}, not an event")
     if append.metadata is not None:
@@ -76,6 +79,19 @@ def _check_chunk(chunk: ChunkReceived, index: int) -> None:
     if type(chunk.sequence) is not int or type(chunk.at) is not int:
         place = f"event {index}"
         raise Refused("invalid_event", f"{place}: sequence or at is not an int", place=place)
+
+
+def _check_changes(changes: dict[str, Any], place: str) -> None:
+    """A merge patch whose result is not a context would stop every view at this event."""
+    if not isinstance(cast("object", changes), dict):
+        return  # refused with the frame
+    for name, value in changes.items():
+        if name not in _CHANGEABLE:
+            raise Refused("invalid_event", f"{place} has {name!r}, which no context has", place=place)
+        if value is not None and not isinstance(value, _CHANGEABLE[name]):
+            raise Refused("invalid_event", f"{place}.{name} is a {type(value).__name__}", place=place)
+    if not all(isinstance(tag, str) for tag in changes.get("tags") or ()):
+        raise Refused("invalid_event", f"{place}.tags has an item that is not a string", place=place)
 
 
 def _check_struct(shape: msgspec.Struct, place: str) -> None:

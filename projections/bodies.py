@@ -1,0 +1,63 @@
+"""A message's content, read when it is asked for: from its event, or folded from its stream's chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from eventstore.content import Part, TextPart, fold
+from eventstore.events import ChunkRun, MessageAppended
+from projections.answers import MessageBody, MessageEntry
+from projections.chunks import final_event
+from projections.entries import Seen, entry_of, is_finalized
+from projections.snapshot import Snapshot
+from projections.timetravel import streams_at
+
+
+class Plan(NamedTuple):
+    """How to come by a body: its ``parts`` are known, or are a fold of its stream's first ``chunks``."""
+
+    entry: MessageEntry
+    complete: bool
+    parts: tuple[Part, ...] | None
+    chunks: int = 0
+
+    def body(self, parts: tuple[Part, ...]) -> MessageBody:
+        """The body with its parts."""
+        text = "".join(part.text for part in parts if type(part) is TextPart)
+        return MessageBody(self.entry, parts, text, self.complete)
+
+
+def plan(snapshot: Snapshot, message: Seen) -> Plan:
+    """What a message's body is made of, as it is seen. A redaction holds at every moment."""
+    row, entry = message.row, entry_of(snapshot, message)
+    if row.redacted_version is not None:
+        return Plan(entry, not row.streamed or is_finalized(message), ())
+    if not row.streamed:
+        return Plan(entry, True, _appended(snapshot, message).parts)
+    if not is_finalized(message):
+        return Plan(entry, False, None, _chunks_at(snapshot, message))
+    assert row.finalized_version is not None
+    if row.has_final_parts:
+        end = final_event(snapshot, row.context_id, row.finalized_version, message.id)
+        return Plan(entry, True, end.parts or ())
+    return Plan(entry, True, None, snapshot.timeline(message.id).sealed)
+
+
+def _appended(snapshot: Snapshot, message: Seen) -> MessageAppended:
+    for record in snapshot.log.commit_at(snapshot.txn, message.row.position).records:
+        if isinstance(record, MessageAppended) and record.message_id == message.id:
+            return record
+    raise AssertionError("a message is where its row says")
+
+
+def _chunks_at(snapshot: Snapshot, message: Seen) -> int:
+    """How many chunks an open stream had at the version that is seen."""
+    context_id = message.row.context_id
+    row_version, row = snapshot.history(context_id, message.version)
+    return streams_at(snapshot, context_id, row_version, row, message.version)[message.id]
+
+
+def folded(runs: Iterable[ChunkRun]) -> tuple[Part, ...]:
+    """The content that runs of a stream add up to."""
+    return fold((run.kind, run.part, delta) for run in runs for delta in run.deltas)

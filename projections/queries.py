@@ -1,0 +1,314 @@
+"""Queries: what can be asked of the log's meaning, now or at any moment of the past.
+
+Every answer is read-your-writes: it waits until the views have applied what this process has acknowledged
+(in a process that only reads: what the log holds), or ``at_least`` a position. Reads are short and run on the
+event loop's thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing
+from functools import partial
+from itertools import islice
+from typing import Final, TypeVar
+from uuid import UUID
+
+import anyio
+
+from eventstore.content import Role
+from eventstore.errors import Refused
+from eventstore.events import ChunkReceived, StreamFinalized
+from eventstore.store import EventStore
+from projections import bodies, delivery, listing
+from projections.answers import (
+    ChunkPage,
+    ContextState,
+    ContextSummary,
+    Diff,
+    HistoryEntry,
+    MessageBody,
+    MessageEntry,
+    Page,
+    ReplayChunk,
+    ReplayDone,
+    Timeline,
+)
+from projections.chunks import ChunkReader, stored_runs
+from projections.diff import diff
+from projections.entries import Seen, entry_of, seen
+from projections.history import history
+from projections.layout import OPEN_STREAMS, U64_MAX, VERSION_BYTES, open_stream_rows, version_in
+from projections.pages import PAGE_ITEMS_MAX, decode_cursor
+from projections.replay import MonotonicClock, Pace, Sleep, replay
+from projections.runner import Runner
+from projections.snapshot import Snapshot, message_not_found
+from projections.statistics import Tally
+from projections.timetravel import NOW, Lineage, Moment, Resolved, resolve, state_at
+from projections.views import Views
+
+T = TypeVar("T")
+
+_CONTEXTS: Final = ("contexts",)
+_TIMELINES: Final = ("contexts", "timelines")
+_ALL: Final = ("contexts", "messages", "timelines")
+# The projections that an answer needs: one that failed stops only the answers that need it.
+
+
+class Queries:
+    """Questions about contexts, messages and streams.
+
+    All raise ``NotFound`` for what does not exist (or did not at the moment), ``Refused`` with code
+    ``invalid_argument``, ``Unavailable`` when a view is missing, behind or failed, and ``Damaged``.
+    Cancelling a question is harmless.
+    """
+
+    def __init__(self, store: EventStore, views: Views, runner: Runner) -> None:
+        self._store = store
+        self._views = views
+        self._runner = runner
+
+    async def contexts(
+        self,
+        workspace: str | None = None,
+        *,
+        limit: int = 50,
+        cursor: str | None = None,
+        include_deleted: bool = False,
+        at_least: int | None = None,
+    ) -> Page[ContextSummary]:
+        """Contexts of one workspace or of all, those that changed last first."""
+        position = await self._applied(at_least, _CONTEXTS)
+        with self._snapshot(position) as snapshot:
+            return listing.contexts(snapshot, workspace, limit, cursor, include_deleted)
+
+    async def context(
+        self, context_id: UUID, moment: Moment = NOW, *, at_least: int | None = None
+    ) -> ContextState:
+        """A context at a moment. It costs the same however long the context is, and however long ago.
+
+        Raises ``NotFound``: ``context_not_found``, ``version_not_found``, ``position_not_found``,
+        ``moment_before_creation``, ``message_not_found``.
+        """
+
+        def answer(snapshot: Snapshot, at: Resolved) -> ContextState:
+            return state_at(snapshot, context_id, at)
+
+        return await self._as_of(answer, _CONTEXTS, at_least, context_id, moment)
+
+    async def messages(
+        self,
+        context_id: UUID,
+        *,
+        branch: str | None = None,
+        all_branches: bool = False,
+        role: Role | None = None,
+        message_type: str | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        limit: int = 50,
+        before: int | str | None = None,
+        after: int | str | None = None,
+        last: int | None = None,
+        moment: Moment = NOW,
+        at_least: int | None = None,
+    ) -> Page[MessageEntry]:
+        """Messages in the order in which they were added, without bodies; see ``listing.Wanted``.
+
+        Those on the path from the root to the head of ``branch`` (the active one unless named), through what
+        a fork shares; or the context's own on all branches. A page may be short, even empty, while its
+        cursor is there: a filter let few pass.
+        """
+        wanted = listing.Wanted(
+            branch, all_branches, role, message_type, since, until, limit, before, after, last
+        )
+
+        def answer(snapshot: Snapshot, at: Resolved) -> Page[MessageEntry]:
+            return listing.messages(snapshot, context_id, at, wanted)
+
+        return await self._as_of(answer, _ALL, at_least, context_id, moment)
+
+    async def message(self, message_id: UUID, *, at_least: int | None = None) -> MessageEntry:
+        """A message's entry, as it is now."""
+        with self._snapshot(await self._applied(at_least, _ALL)) as snapshot:
+            return entry_of(snapshot, Seen(message_id, snapshot.message(message_id), U64_MAX))
+
+    async def exists(self, message_id: UUID) -> bool:
+        """Whether there is a message of that id, in any context."""
+        return self._place(message_id) is not None
+
+    async def body(
+        self,
+        message_id: UUID,
+        moment: Moment = NOW,
+        *,
+        context_id: UUID | None = None,
+        at_least: int | None = None,
+    ) -> MessageBody:
+        """A message's content at a moment: of a stream that was open then, what had arrived.
+
+        The moment is one of the message's own context; or of ``context_id``, which may be a fork that shares
+        the message, and sees it as it was when it forked. A redacted message is empty at every moment.
+        """
+        owner = context_id or self._place(message_id)
+        if owner is None:
+            raise message_not_found(message_id)
+
+        def answer(snapshot: Snapshot, at: Resolved) -> bodies.Plan:
+            return bodies.plan(snapshot, seen(snapshot, Lineage(snapshot, owner, at.version), message_id))
+
+        plan = await self._as_of(answer, _ALL, at_least, owner, moment)
+        if plan.parts is not None:
+            return plan.body(plan.parts)
+        stored = stored_runs(self._snapshots(0), ChunkReader(message_id), plan.chunks)
+        return plan.body(bodies.folded([run async for run in stored]))
+
+    async def bodies(
+        self, message_ids: Iterable[UUID], moment: Moment = NOW, *, context_id: UUID | None = None
+    ) -> list[MessageBody]:
+        """The contents of some messages, in the order of their ids; see ``body``."""
+        return [await self.body(message_id, moment, context_id=context_id) for message_id in message_ids]
+
+    async def history(
+        self,
+        context_id: UUID,
+        *,
+        after: int | str = 0,
+        limit: int = 100,
+        moment: Moment = NOW,
+        at_least: int | None = None,
+    ) -> Page[HistoryEntry]:
+        """The events after a version, or a page's cursor; a run of one stream's chunks is one entry."""
+        version = version_in(decode_cursor(after, VERSION_BYTES)) if isinstance(after, str) else after
+
+        def answer(snapshot: Snapshot, at: Resolved) -> Page[HistoryEntry]:
+            return history(snapshot, context_id, max(0, version), at.version, limit)
+
+        return await self._as_of(answer, _CONTEXTS, at_least, context_id, moment)
+
+    async def diff(
+        self,
+        context_id: UUID,
+        a: Moment,
+        b: Moment = NOW,
+        *,
+        limit: int = PAGE_ITEMS_MAX,
+        at_least: int | None = None,
+    ) -> Diff:
+        """What differs from ``a`` to ``b``, in either order. ``limit`` bounds the messages in it."""
+
+        def answer(snapshot: Snapshot, from_: Resolved, to: Resolved) -> Diff:
+            return diff(snapshot, context_id, from_, to, limit)
+
+        return await self._as_of(answer, _ALL, at_least, context_id, a, b)
+
+    async def timeline(self, message_id: UUID, *, at_least: int | None = None) -> Timeline:
+        """A stream in numbers. The chunks of an open one that are not sealed are read and counted."""
+        position = await self._applied(at_least, _TIMELINES)
+        with self._snapshot(position) as snapshot:
+            row = snapshot.timeline(message_id)
+        tally = Tally(message_id, row)
+        if row.outcome is None and not row.redacted:
+            async for run in stored_runs(self._snapshots(position), ChunkReader(message_id, row.sealed)):
+                tally.add(run)
+        return tally.timeline()
+
+    async def chunks(
+        self, message_id: UUID, *, after: int = 0, limit: int = 1_000, raw: bool = False
+    ) -> ChunkPage:
+        """A stream's stored chunks after a sequence. ``raw`` reads the provider's own bytes with them."""
+        position = await self._applied(None, _TIMELINES)
+        return await delivery.page_of(self._snapshots(position), message_id, after, limit, raw=raw)
+
+    async def follow(
+        self, message_id: UUID, after: int | None = None, *, raw: bool = False
+    ) -> AsyncIterator[ChunkReceived | StreamFinalized]:
+        """A stream's chunks after a sequence, stored and then live, to its explicit end; see ``delivery``."""
+        position = await self._applied(None, _TIMELINES)
+        snapshots = self._snapshots(position)
+        followed = delivery.follow(self._store, snapshots, message_id, after or 0, raw=raw)
+        async with aclosing(followed) as events:
+            async for event in events:
+                yield event
+
+    async def replay(
+        self,
+        message_id: UUID,
+        speed: float = 1.0,
+        *,
+        from_sequence: int | None = None,
+        to_sequence: int | None = None,
+        from_ms: float | None = None,
+        to_ms: float | None = None,
+        max_gap_ms: float | None = None,
+        clock: MonotonicClock = anyio.current_time,
+        sleep: Sleep = anyio.sleep,
+    ) -> AsyncIterator[ReplayChunk | ReplayDone]:
+        """A stream's chunks at their recorded intervals divided by ``speed``, then totals; see ``replay``."""
+        pace = Pace(speed, from_sequence, to_sequence, from_ms, to_ms, max_gap_ms)
+        position = await self._applied(None, _TIMELINES)
+        replayed = replay(self._snapshots(position), message_id, pace, clock, sleep)
+        async with aclosing(replayed) as chunks:
+            async for chunk in chunks:
+                yield chunk
+
+    async def open_streams(self, *, at_least: int | None = None) -> AsyncIterator[tuple[UUID, UUID]]:
+        """Context id and message id of every stream that is not finalized, but for deleted contexts."""
+        position = await self._applied(at_least, ("timelines",))
+        start = b"\x00" * 16
+        while True:
+            with self._snapshot(position) as snapshot:
+                rows = snapshot.view.scan("timelines", OPEN_STREAMS, start, b"\xff" * 17)
+                page = list(islice(rows, PAGE_ITEMS_MAX))
+            for key, value in page:
+                yield open_stream_rows.decode(value).context_id, UUID(bytes=key)
+            if len(page) < PAGE_ITEMS_MAX:
+                return
+            start = page[-1][0] + b"\x00"
+
+    def _place(self, message_id: UUID) -> UUID | None:
+        """The context of a message."""
+        with self._store.log.reading() as txn:
+            place = self._store.log.message_place(txn, message_id)
+        return place[0] if place else None
+
+    def _snapshot(self, position: int) -> Snapshot:
+        return Snapshot(self._views, self._store.log, position)
+
+    def _snapshots(self, position: int) -> Callable[[], Snapshot]:
+        return partial(self._snapshot, position)
+
+    async def _applied(self, at_least: int | None, names: tuple[str, ...]) -> int:
+        """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means."""
+        if at_least is None:
+            read_only = self._store.log.read_only
+            position = self._store.head().position if read_only else self._store.acknowledged
+            await self._runner.wait_for(position, names)
+            return position
+        if at_least < 0:
+            raise Refused("invalid_argument", "at_least is 0 or more", argument="at_least")
+        await self._runner.wait_for(at_least, names)
+        with self._views.reading() as reader:
+            entries = reader.entries()
+        live = [entries[name].live for name in names if name in entries]
+        stored = [generation.checkpoint for generation in live if generation is not None]
+        return max(at_least, min(stored, default=0))
+
+    async def _as_of(
+        self,
+        answer: Callable[..., T],
+        names: tuple[str, ...],
+        at_least: int | None,
+        context_id: UUID,
+        *moments: Moment,
+    ) -> T:
+        """Answer on one snapshot, after waiting for the moments if they are later than what is applied."""
+        position = await self._applied(at_least, names)
+        with self._snapshot(position) as snapshot:
+            resolved = [resolve(snapshot, context_id, moment) for moment in moments]
+            needed = max(at.position for at in resolved)
+            if needed <= position:
+                return answer(snapshot, *resolved)
+        await self._runner.wait_for(needed, names)
+        with self._snapshot(needed) as snapshot:
+            return answer(snapshot, *resolved)
