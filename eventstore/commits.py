@@ -31,7 +31,7 @@ NO_CONTEXT: Final = 0
 ExpectedVersion: TypeAlias = int | Expected
 
 
-class Append(msgspec.Struct, frozen=True):
+class Append(msgspec.Struct, frozen=True, gc=False):
     """A request: the events of one commit to one context.
 
     ``epoch`` is the producer's, for the chunks and ends of streams. ``with_events_between`` asks a

@@ -146,7 +146,8 @@ class Writer:
             try:
                 outcomes.append(self._appender.append(txn, request))
             except TurnlogError as error:
-                outcomes.append(error)
+                # Its traceback would keep the frames here alive, and with them the whole batch.
+                outcomes.append(error.with_traceback(None))
         return outcomes
 
     def _one_by_one(self, batch: list[Request], error: Exception) -> None:

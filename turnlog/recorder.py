@@ -1,0 +1,185 @@
+"""Record a model's answer while it streams.
+
+    async with record(store, context_id, model="m") as stream:
+        async for delta in model:
+            await stream.write(delta)
+
+``write`` only gathers. What is gathered is not durable, and nothing that ``write`` returns says so: wait for
+``flush``, or compare ``durable`` with ``sequence``. Leaving the block makes all of it durable, with its end.
+
+| the block is left by            | outcome                                                             |
+|---|---|
+| its last line                   | completed, or what ``finalize`` said                                |
+| an exception, which goes on     | failed, with the exception's type and the beginning of its message  |
+| a cancellation, which goes on   | aborted                                                             |
+| a stop of the stream            | it was finalized by whoever stopped it; the block ends quietly      |
+| the death of the process        | the stream stays open until ``sweep`` or ``resume``                 |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final, NamedTuple
+from uuid import UUID
+
+import anyio
+import structlog
+from msgspec import UNSET, UnsetType
+from uuid_utils.compat import uuid7
+
+from eventstore.content import Json, Role
+from eventstore.context import MAIN
+from eventstore.errors import NotFound, Refused
+from eventstore.events import ChunkRun, StreamFinalized, StreamResumed, StreamStarted
+from eventstore.store import EventStore
+from eventstore.units import Clock, wall_clock_us
+from turnlog.stream import StreamRecorder, describe
+
+FINALIZE_SECONDS: Final = 5.0
+"""How long a recording that was cancelled may hold that up to write its end. Later ``sweep`` writes it."""
+
+_logger: Final = structlog.get_logger("turnlog.recorder")
+
+
+@asynccontextmanager
+async def record(
+    store: EventStore,
+    context_id: UUID,
+    *,
+    model: str | None = None,
+    role: Role = "assistant",
+    branch: str = MAIN,
+    parent_id: UUID | UnsetType | None = UNSET,
+    message_id: UUID | None = None,
+    metadata: dict[str, Json] | None = None,
+    epoch: int = 1,
+    clock: Clock = wall_clock_us,
+) -> AsyncGenerator[StreamRecorder, None]:
+    """Start a stream, durably, and finalize it when the block is left; the table above says how.
+
+    Cancellation: the end is written all the same, for at most ``FINALIZE_SECONDS``. Raises what
+    ``EventStore.append`` raises, at the start, in ``write`` and ``flush``, or when the block is left.
+    """
+    recorder = StreamRecorder(store, context_id, message_id or uuid7(), epoch=epoch, clock=clock)
+    started = StreamStarted(recorder.message_id, role, branch, parent_id, model, metadata, recorder.now())
+    await begin(recorder, started)
+    async with _ended(recorder):
+        yield recorder
+
+
+@asynccontextmanager
+async def resume(
+    store: EventStore,
+    context_id: UUID,
+    message_id: UUID,
+    *,
+    epoch: int | None = None,
+    clock: Clock = wall_clock_us,
+) -> AsyncGenerator[StreamRecorder, None]:
+    """Go on with an open stream after its last durable chunk, as ``record`` would.
+
+    The new ``epoch``, one above the stream's unless given, fences off the producer before. Raises
+    ``Refused`` (``stream_finalized``, ``stream_not_open``, ``stream_not_found``, ``epoch_not_higher``) or
+    what ``record`` raises.
+    """
+    if epoch is None:
+        epoch = _read_stream(store, context_id, message_id).epoch + 1
+    recorder = StreamRecorder(store, context_id, message_id, epoch=epoch, clock=clock)
+    await begin(recorder, StreamResumed(message_id, epoch))
+    # Read after the fence went up: from here on no other producer adds a chunk.
+    recorder.go_on_after(_read_stream(store, context_id, message_id).sequence)
+    async with _ended(recorder):
+        yield recorder
+
+
+async def begin(recorder: StreamRecorder, event: StreamStarted | StreamResumed) -> None:
+    """Append the opening event. Cancelled meanwhile, what was opened is finalized as aborted."""
+    task = asyncio.create_task(recorder.start(event))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _wait_for(recorder, task)
+        if task.done() and not task.cancelled() and task.exception() is None:
+            await settle_cancelled(recorder, recorder.end("aborted"))
+        raise
+
+
+@asynccontextmanager
+async def _ended(recorder: StreamRecorder) -> AsyncGenerator[None, None]:
+    """Finalize when the block is left, whatever the way."""
+    try:
+        yield
+    except Exception as error:
+        if not (recorder.stopped and error is recorder.failure):
+            await _end_for(recorder, error)
+            raise
+        await settle(recorder, recorder.end())
+    except BaseException:
+        await settle_cancelled(recorder, recorder.end("aborted"))
+        raise
+    else:
+        await settle(recorder, recorder.end())
+
+
+async def _end_for(recorder: StreamRecorder, error: Exception) -> None:
+    """Finalize as failed. The error that left the block goes on; another one leaves a note on it."""
+    try:
+        await settle(recorder, recorder.end("failed", describe(error)))
+    except Exception as failure:
+        if failure is not error:
+            error.add_note(f"the recording failed too: {failure}")
+
+
+async def settle(recorder: StreamRecorder, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work to its end, in a task of its own so that no cancellation leaves it half done.
+
+    Cancelled meanwhile, it gets ``FINALIZE_SECONDS`` more, then the cancellation goes on.
+    """
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await _wait_for(recorder, task)
+        raise
+
+
+async def settle_cancelled(recorder: StreamRecorder, work: Coroutine[Any, Any, None]) -> None:
+    """Do the work within ``FINALIZE_SECONDS``, in a task that is being cancelled. Raises nothing of it."""
+    await _wait_for(recorder, asyncio.create_task(work))
+
+
+async def _wait_for(recorder: StreamRecorder, task: asyncio.Task[Any]) -> None:
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait({task}, timeout=FINALIZE_SECONDS)
+    failure = "timeout" if not task.done() else "cancelled" if task.cancelled() else task.exception()
+    if failure is not None:
+        _logger.warning("stream_left_open", message_id=str(recorder.message_id), error=str(failure))
+
+
+class _Progress(NamedTuple):
+    epoch: int
+    sequence: int
+
+
+def _read_stream(store: EventStore, context_id: UUID, message_id: UUID) -> _Progress:
+    with store.log.reading() as txn:
+        place = store.log.message_place(txn, message_id)
+    if place is None or place[0] != context_id:
+        raise NotFound("message_not_found", "no such message in this context", message_id=message_id)
+    if not place[2]:
+        raise Refused("stream_not_open", "the message was not streamed", message_id=message_id)
+    epoch, sequence = 1, 0
+    for commit in store.read_context(context_id, place[1]):
+        for record in commit.records:
+            match record:
+                case ChunkRun(message_id=owner) if owner == message_id:
+                    sequence = record.last_sequence
+                case StreamResumed(message_id=owner) if owner == message_id:
+                    epoch = record.epoch
+                case StreamFinalized(message_id=owner) if owner == message_id:
+                    raise Refused("stream_finalized", "the stream is finalized", message_id=message_id)
+                case _:
+                    pass
+    return _Progress(epoch, sequence)
