@@ -1,0 +1,7 @@
+"""``python -m turnlog``: the command line."""
+
+from __future__ import annotations
+
+from turnlog.cli import main
+
+main()
