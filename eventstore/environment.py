@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -72,11 +73,14 @@ def open_environment(
 def _reserve_lock_file(path: Path) -> None:
     """Give the reader table its disk blocks: LMDB maps the file, and a page without one is a SIGBUS.
 
-    Only for the process that may write: closing the file drops this process's POSIX locks on it, so it must
-    not be open here already.
+    Only where they are missing: closing the file drops this process's POSIX locks on it, and a reader of the
+    same log may have it open here.
     """
     if not hasattr(os, "posix_fallocate"):
         return
+    with suppress(OSError):
+        if os.stat(path / "lock.mdb").st_blocks * 512 >= LOCK_FILE_BYTES:
+            return
     try:
         descriptor = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -111,7 +111,8 @@ class Log(SharedEnvironment):
         """The commits after a position that hold any of ``kinds``, and the position reached.
 
         Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
-        matching or not: when the position reached equals ``after``, there is nothing further.
+        matching or not: when the position reached equals ``after``, there is nothing further. What is sound
+        before damage is given first; ``Damaged`` is raised when the damaged commit is the next.
         """
         if not 0 <= after < keys.U64_MAX:
             raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
@@ -120,22 +121,26 @@ class Log(SharedEnvironment):
         if to is not None:
             last = min(last, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds)
-        with txn.cursor(self.databases[keys.COMMITS]) as cursor:
-            there = cursor.set_range(keys.pack_u64(after + 1))
-            for key, stored in cast(_Items, cursor.iternext()) if there else ():
-                if position >= last or bytes_read >= bytes_max:
-                    return found, position
-                position += 1
-                if key != keys.pack_u64(position):
-                    raise frame.damaged(position, "it is missing")
-                bytes_read += len(stored)
-                if frame.checked_kinds(position, stored) & wanted:
-                    commit = frame.decode(position, stored, decompressor, check=False)
-                    if commit.kinds & kinds:
-                        found.append(commit)
-        end = self.head(txn).position
-        if position < (end if to is None else min(to, end)):
-            raise frame.damaged(position + 1, "it is missing")
+        try:
+            with txn.cursor(self.databases[keys.COMMITS]) as cursor:
+                there = cursor.set_range(keys.pack_u64(after + 1))
+                for key, stored in cast(_Items, cursor.iternext()) if there else ():
+                    if position >= last or bytes_read >= bytes_max:
+                        return found, position
+                    if key != keys.pack_u64(position + 1):
+                        break
+                    bytes_read += len(stored)
+                    if frame.checked_kinds(position + 1, stored) & wanted:
+                        commit = frame.decode(position + 1, stored, decompressor, check=False)
+                        if commit.kinds & kinds:
+                            found.append(commit)
+                    position += 1
+            end = self.head(txn).position
+            if position < (end if to is None else min(to, end)):
+                raise frame.damaged(position + 1, "it is missing")
+        except Damaged:
+            if position == after:
+                raise
         return found, position
 
     def context_commits(

@@ -48,7 +48,7 @@ def gather(log: Log, inbox: Inbox, writer: WriterStatistics | None) -> StoreStat
         position=head.position,
         chain=head.chain.hex(),
         recorded_at=head.recorded_at,
-        file_bytes=(log.path / "data.mdb").stat().st_size,
+        file_bytes=_file_bytes(log),
         databases=databases,
         readers=readers,
         waiting_requests=inbox.requests,
@@ -59,6 +59,13 @@ def gather(log: Log, inbox: Inbox, writer: WriterStatistics | None) -> StoreStat
         read_only=writer is None or counts.failure is not None,
         failure=counts.failure,
     )
+
+
+def _file_bytes(log: Log) -> int:
+    try:
+        return (log.path / "data.mdb").stat().st_size
+    except OSError:  # removed under the store, which ``failure`` tells
+        return 0
 
 
 def _size(stat: _StatDict) -> dict[str, int]:

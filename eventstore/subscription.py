@@ -67,8 +67,10 @@ class Signal:
             self._waiting -= 1
 
     def _transaction_id(self) -> int:
+        """Of what a reader sees now. ``env.info`` tells of a transaction before it is synced and visible."""
         assert self._polled is not None
-        return self._polled.env.info()["last_txnid"]
+        with self._polled.reading() as txn:
+            return txn.id()
 
 
 async def subscribe(

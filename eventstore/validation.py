@@ -38,7 +38,7 @@ def check(append: Append) -> None:
         if type(event) is ChunkReceived:
             _check_chunk(event, index)
         elif type(event) is ChunkRun:
-            _check_id(event.message_id, f"event {index}, field message_id")
+            _check_run(event, index)
         elif type(event) in BITS:
             _check_struct(event, f"event {index}")
             if type(event) is ContextUpdated:
@@ -79,6 +79,18 @@ def _check_chunk(chunk: ChunkReceived, index: int) -> None:
     if type(chunk.sequence) is not int or type(chunk.at) is not int:
         place = f"event {index}"
         raise Refused("invalid_event", f"{place}: sequence or at is not an int", place=place)
+    if chunk.raw is not None and type(chunk.raw) is not bytes:
+        place = f"event {index}, field raw"
+        raise Refused("invalid_event", f"{place} is a {type(chunk.raw).__name__}, not bytes", place=place)
+
+
+def _check_run(run: ChunkRun, index: int) -> None:
+    _check_id(run.message_id, f"event {index}, field message_id")
+    if isinstance(cast("object", run.raws), (list, tuple)):
+        for raw in run.raws or ():
+            if raw is not None and type(raw) is not bytes:
+                place = f"event {index}, field raws"
+                raise Refused("invalid_event", f"{place} has a {type(raw).__name__}", place=place)
 
 
 def _check_changes(changes: dict[str, Any], place: str) -> None:

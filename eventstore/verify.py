@@ -64,8 +64,10 @@ def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Ite
 
 def _last_position(log: Log, txn: lmdb.Transaction) -> int:
     with txn.cursor(log.databases[keys.COMMITS]) as cursor:
-        key = cast("bytes", cursor.key()) if cursor.last() else b""
-    return keys.unpack_u64(key) if len(key) == keys.U64_BYTES else 0
+        there = cursor.last()
+        while there and len(cursor.key()) != keys.U64_BYTES:
+            there = cursor.prev()
+        return keys.unpack_u64(cast("bytes", cursor.key())) if there else 0
 
 
 class _Walk:

@@ -225,22 +225,14 @@ class Following:
                 return
 
     def _page(self, after: int, tracks: list[Track], goal: int) -> tuple[list[Commit], int]:
-        """The next commits that any of the tracks folds, and the position reached; none that is damaged."""
+        """The next commits that any of the tracks folds, and the position reached."""
         kinds = 0
         for track in tracks:
             kinds |= track.projection.kinds
-        while True:
-            try:
-                with self._log.reading() as txn:
-                    return self._log.commits(
-                        txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal
-                    )
-            except Damaged as error:
-                # What stands before the damage is sound: it is folded first.
-                position = error.fields.get("position")
-                if not isinstance(position, int) or not after < position - 1 < goal:
-                    raise
-                goal = position - 1
+        with self._log.reading() as txn:
+            return self._log.commits(
+                txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal
+            )
 
     def _save(self, lane: list[Track], behind: int) -> None:
         """Store the rows of a lane with its checkpoints, if there are any, or if they lag by ``behind``."""
