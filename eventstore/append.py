@@ -139,12 +139,17 @@ class Appender:
         lock away at every put.
         """
         for name, rows in self._rows.items():
-            if rows:
-                with txn.cursor(self._log.databases[name]) as cursor:
-                    _, added = cursor.putmulti(rows, append=name == keys.COMMITS)
-                if name == keys.COMMITS and added != len(rows):
-                    raise lmdb.CorruptedError(f"position {self.head.position} is out of order")
-                rows.clear()
+            if not rows:
+                continue
+            database, append = self._log.databases[name], name == keys.COMMITS
+            if len(rows) == 1:
+                added = int(txn.put(*rows[0], db=database, append=append))
+            else:
+                with txn.cursor(database) as cursor:
+                    _, added = cursor.putmulti(rows, append=append)
+            if append and added != len(rows):
+                raise lmdb.CorruptedError(f"position {self.head.position} is out of order")
+            rows.clear()
 
     def _known_commit(self, txn: lmdb.Transaction, request: Request, commit_id: bytes) -> Committed | None:
         self._flush(txn)

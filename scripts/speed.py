@@ -62,11 +62,15 @@ def answer(per_commit: int) -> list[list[Record]]:
     """A question and its streamed answer, as the events of each commit."""
     message_id = uuid7()
     question = MessageAppended(uuid7(), "user", (TextPart("How do the foxes get over the fence?"),))
-    commits: list[list[Record]] = [[question, StreamStarted(message_id, model="model-1")]]
-    for first in range(0, ANSWER_CHUNKS, per_commit):
-        commits.append(list(chunks(message_id, first + 1, min(per_commit, ANSWER_CHUNKS - first))))
-    commits.append([StreamFinalized(message_id, "completed", "stop", {"output_tokens": ANSWER_CHUNKS})])
-    return commits
+    streamed: list[list[Record]] = [
+        [*chunks(message_id, first + 1, min(per_commit, ANSWER_CHUNKS - first))]
+        for first in range(0, ANSWER_CHUNKS, per_commit)
+    ]
+    return [
+        [question, StreamStarted(message_id, model="model-1")],
+        *streamed,
+        [StreamFinalized(message_id, "completed", "stop", {"output_tokens": ANSWER_CHUNKS})],
+    ]
 
 
 async def fill(store: EventStore, events: int, per_commit: int, answers_per_context: int) -> list[UUID]:
