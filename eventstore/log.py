@@ -160,14 +160,19 @@ class Log(SharedEnvironment):
         count_max: int,
         bytes_max: int,
     ) -> tuple[list[Commit], bool]:
-        """The first of ``context_commits``, bounded as in ``commits``, and whether there may be more."""
+        """The first of ``context_commits``, and whether there is more; bounds, damage as in ``commits``."""
         page: list[Commit] = []
         bytes_read = 0
-        for commit, stored_bytes in self._sized_commits(txn, context_id, from_version, to_version):
-            page.append(commit)
-            bytes_read += stored_bytes
-            if len(page) >= count_max or bytes_read >= bytes_max:
-                return page, True
+        try:
+            for commit, stored_bytes in self._sized_commits(txn, context_id, from_version, to_version):
+                page.append(commit)
+                bytes_read += stored_bytes
+                if len(page) >= count_max or bytes_read >= bytes_max:
+                    return page, True
+        except Damaged:
+            if not page:
+                raise
+            return page, True
         return page, False
 
     def _sized_commits(

@@ -102,10 +102,21 @@ class Writer:
 
     def _run(self) -> None:
         while batch := self._inbox.take():
-            self._commit(batch)
+            try:
+                self._commit(batch)
+            except BaseException as error:
+                self._give_up(batch, error)
+
+    def _give_up(self, batch: list[Request], error: BaseException) -> None:
+        """After a bug in this module: nobody is left waiting, and nothing more is written."""
+        self._failed_recoveries = RECOVERIES_FAILED_MAX
+        self.statistics.failure = f"the writer failed with {type(error).__name__}"
+        _logger.error("writer_failed", error=type(error).__name__, at=_place(error))
+        unknown = OutcomeUnknown("outcome_unknown", "the commit may or may not have happened")
+        self._deliver(batch, [unknown for _ in batch], self._durable)
 
     def _commit(self, batch: list[Request]) -> None:
-        """One transaction for the batch. Never raises: every request gets an outcome."""
+        """One transaction for the batch. Every request gets an outcome."""
         try:
             self._check_ready()
             txn = self._log.env.begin(write=True)
@@ -273,7 +284,7 @@ class Writer:
         return self._appender.head
 
 
-def _place(error: Exception) -> str:
+def _place(error: BaseException) -> str:
     """Where it was raised; a whole traceback may show the locals around it, and those hold messages."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
