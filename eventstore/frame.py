@@ -28,8 +28,8 @@ import zstandard
 
 from eventstore.commits import Commit
 from eventstore.content import Json
-from eventstore.errors import Damaged, Refused
-from eventstore.events import BITS, NUMBER_MAX, ChunkRun, Record, kinds_of
+from eventstore.errors import Damaged, Refused, TurnlogError, Unavailable
+from eventstore.events import ALL_BITS, BITS, NUMBER_MAX, ChunkRun, Record, kinds_of
 from eventstore.keys import DIGEST_BYTES
 from eventstore.limits import (
     COMMIT_BYTES_MAX,
@@ -240,7 +240,8 @@ def decode(
     """The commit that is stored at ``position``.
 
     ``check=False`` is for bytes whose digest the caller has just checked. Raises ``Damaged`` with code
-    ``commit_damaged`` and the position when the bytes are not what was written.
+    ``commit_damaged`` and the position when the bytes are not what was written, and ``Unavailable`` with code
+    ``directory_newer`` when a newer Turnlog wrote events that this one does not know.
     """
     if check:
         checked_kinds(position, stored)
@@ -250,13 +251,17 @@ def decode(
         )
         if form != FORMAT:
             raise damaged(position, f"its format is {form}, not {FORMAT}")
+        if kinds & ~(ALL_BITS | upcasters.retired_kinds):
+            raise Unavailable(
+                "directory_newer", f"position {position} holds events of a newer Turnlog", position=position
+            )
         body = stored[DIGEST_BYTES + HEADER.size :]
         if flags & COMPRESSED:
             body = decompressor.decompress(body, max_output_size=COMMIT_BYTES_MAX, allow_extra_data=False)
         if kinds & upcasters.retired_kinds:
             body, kinds = _upcast(body, upcasters)
         decoded = _decoder.decode(body)
-    except Damaged:
+    except TurnlogError:
         raise
     except Exception as error:
         raise damaged(position, f"it cannot be decoded: {type(error).__name__}") from error

@@ -43,6 +43,9 @@ RECOVERIES_FAILED_MAX: Final = 3
 DISK_CHECK_SECONDS: Final = 0.1
 """How often the disk is looked at: a commit every 200 us should not pay two system calls for it."""
 
+READERS_CHECK_SECONDS: Final = 60.0
+"""How often the places of readers whose process died are freed: they keep LMDB from reusing pages."""
+
 _logger: Final = structlog.get_logger("turnlog.writer")
 
 
@@ -66,6 +69,7 @@ class Writer:
         self._data_file = Path(log.path) / "data.mdb"
         self._inode = os.stat(self._data_file).st_ino
         self._disk_checked = -DISK_CHECK_SECONDS
+        self._readers_checked = time.monotonic()
         self._suspect = False
         self._failed_recoveries = 0
         self._listeners: tuple[Callable[[int], None], ...] = ()
@@ -202,6 +206,9 @@ class Writer:
         if now - self._disk_checked >= DISK_CHECK_SECONDS:
             self._check_disk()
             self._disk_checked = now
+        if now - self._readers_checked >= READERS_CHECK_SECONDS:
+            self._log.env.reader_check()
+            self._readers_checked = now
 
     def _check_disk(self) -> None:
         try:

@@ -14,7 +14,7 @@ from samples import EVERY_EVENT, EVERY_EVENT_BARE, START, C, M, chunk, ident, me
 
 from eventstore import frame
 from eventstore.commits import pack
-from eventstore.errors import Damaged
+from eventstore.errors import Damaged, Unavailable
 from eventstore.events import (
     ALL_BITS,
     ContextCreated,
@@ -290,3 +290,11 @@ def test_any_bytes_are_damage_and_nothing_worse(data: bytes) -> None:
     for value in (data, stored(data), stored(framed(CASES[0])[:58] + data), stored(COMPRESSED[:58] + data)):
         with pytest.raises(Damaged):
             frame.decode(1, value, DECOMPRESSOR)
+
+
+def test_events_of_a_newer_release_are_told_from_damage() -> None:
+    newer = bytearray(framed(CASES[0]))
+    newer[2] |= 0x80
+    with pytest.raises(Unavailable, match="newer") as refused:
+        frame.decode(7, stored(bytes(newer)), DECOMPRESSOR)
+    assert (refused.value.code, refused.value.fields) == ("directory_newer", {"position": 7})

@@ -11,7 +11,7 @@ import zstandard
 from samples import C, ident
 
 from eventstore import frame
-from eventstore.errors import Damaged
+from eventstore.errors import Damaged, Unavailable
 from eventstore.events import ALL_BITS, BIT_OF_TAG, ContextUpdated, MessageRedacted, StateChanged, kinds_of
 from eventstore.upcasters import UPCASTERS, Chain, Fields, Upcaster
 
@@ -114,11 +114,11 @@ def test_a_stored_frame_with_two_generations_of_old_events_reads_as_todays() -> 
     assert commit.digest == before[:32]
 
 
-def test_without_its_upcaster_an_old_frame_is_damage_not_silence() -> None:
+def test_without_its_upcaster_an_old_frame_is_refused_not_silent() -> None:
     old = stored([{"type": "context.named", "name": "first"}], OLDER_BIT)
-    with pytest.raises(Damaged, match="position 7") as damaged:
+    with pytest.raises(Unavailable, match="position 7") as unknown:
         frame.decode(7, old, zstandard.ZstdDecompressor())
-    assert damaged.value.fields == {"position": 7}
+    assert (unknown.value.code, unknown.value.fields) == ("directory_newer", {"position": 7})
 
 
 def test_an_upcaster_that_fails_is_damage_at_that_position() -> None:
