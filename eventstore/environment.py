@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -164,6 +165,10 @@ def remove_unfinished(path: Path) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+_ESCAPED: Final = re.compile(r"\\([0-7]{3})")
+"""How the kernel writes a space, a tab, a line end or a backslash in a mount point."""
+
+
 class WriterLock:
     """The right to write: an advisory lock on ``writer.lock``, which the kernel drops with the process."""
 
@@ -217,7 +222,7 @@ def file_system_of(path: Path, mounts: str) -> str | None:
         fields = line.split(" ")
         if len(fields) < 3:
             continue
-        point = Path(fields[1].encode().decode("unicode_escape"))
+        point = Path(_ESCAPED.sub(lambda octal: chr(int(octal[1], 8)), fields[1]))
         if (point == path or point in path.parents) and len(point.parts) >= best:
             best, kind = len(point.parts), fields[2]
     return kind

@@ -5,7 +5,7 @@ Every code maps here, and only here, to an exit code, an HTTP status and a hint 
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 
 class Code(NamedTuple):
@@ -65,7 +65,8 @@ CODES: Final[dict[str, Code]] = {
     "moment_before_creation": Code(NOT_FOUND, 404, "The context did not exist at that moment yet."),
     # The store cannot do it now, or at all.
     "outcome_unknown": Code(UNAVAILABLE, 503, "Repeat the append with the same commit id."),
-    "log_read_only": Code(UNAVAILABLE, 503, "See the health report; restart after repairing the disk."),
+    "append_failed": Code(UNAVAILABLE, 500, "This is a defect: report it with the line in the log."),
+    "log_read_only": Code(UNAVAILABLE, 503, "Open it for writing, or see the failure in its statistics."),
     "log_closed": Code(UNAVAILABLE, 503, "Open the store again."),
     "log_full": Code(UNAVAILABLE, 507, "Open the log with a larger map."),
     "disk_full": Code(UNAVAILABLE, 507, "Free disk space; reads go on."),
@@ -100,6 +101,10 @@ class TurnlogError(Exception):
         self.code: str = code
         self.message: str = message
         self.fields: dict[str, object] = fields
+
+    def copy(self) -> Self:
+        """The same error anew: one that is raised in many places would gather all their tracebacks."""
+        return type(self)(self.code, self.message, **self.fields)
 
     @property
     def hint(self) -> str:

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from eventstore import keys, validation
 from eventstore.append import Request, make_request
+from eventstore.closing import Once
 from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion, pack
 from eventstore.content import Json
 from eventstore.directory import Opened, open_directory
@@ -43,11 +44,12 @@ class EventStore:
         self._inbox = Inbox()
         self._signal = Signal(None if opened.lock else opened.log)
         self._closed = False
+        self._ending = Once(self._end)
+        self.acknowledged: int = self.head().position
+        """The highest position that this process knows to be durable."""
         self._writer: Writer | None = None
         if opened.lock is not None:
             self._writer = Writer(opened.log, self._inbox, clock, self._deliver, free_bytes_low)
-        self.acknowledged: int = self.head().position
-        """The highest position that this process knows to be durable."""
 
     @classmethod
     async def open(
@@ -271,18 +273,21 @@ class EventStore:
     async def close(self) -> None:
         """Write what was appended before, end the writer, close the environment. Idempotent.
 
-        Subscriptions end; later calls raise ``Unavailable`` with code ``log_closed``.
+        Subscriptions end; later calls raise ``Unavailable`` with code ``log_closed``. Cancellation: it is
+        done to its end all the same.
         """
-        if self._closed:
-            return
         self._closed = True
-        if self._writer is not None:
-            self._inbox.close()
-            with anyio.CancelScope(shield=True):
+        await self._ending.done()
+
+    async def _end(self) -> None:
+        try:
+            if self._writer is not None:
+                self._inbox.close()
                 await anyio.to_thread.run_sync(self._writer.join)
                 await anyio.lowlevel.checkpoint()  # the last outcomes are delivered before this returns
-        self._signal.close()
-        self._opened.close()
+        finally:
+            self._signal.close()
+            self._opened.close()
 
     async def __aenter__(self) -> EventStore:
         return self

@@ -16,6 +16,7 @@ from eventstore.limits import COMMIT_EVENTS_MAX, JSON_DEPTH_MAX
 
 _SCALARS: Final = (str, int, bool, type(None))
 _FREE_FIELDS: Final = ("data", "content", "detail")
+_OBJECT_FIELDS: Final = ("config", "attributes", "changes", "metadata", "usage", "error")
 _CHANGEABLE: Final = {"title": str, "config": dict, "attributes": dict, "tags": (list, tuple)}
 _ID_FIELDS: Final = ("message_id", "parent_id", "head", "previous", "context_id")
 
@@ -117,7 +118,13 @@ def _check_struct(shape: msgspec.Struct, place: str) -> None:
                 _check_struct(value, f"{place}, field {field}")
             elif value is not None:
                 raise Refused("invalid_event", f"{place}, field {field} is not a ForkedFrom", place=place)
-        elif field == "parts" and isinstance(value, (list, tuple)):
+        elif field in _OBJECT_FIELDS and value is not None and not isinstance(value, dict):
+            raise Refused("invalid_event", f"{place}, field {field} is a {type(value).__name__}", place=place)
+        elif field == "parts" and value is not None:
+            if not isinstance(value, (list, tuple)):
+                raise Refused(
+                    "invalid_event", f"{place}, field parts is a {type(value).__name__}", place=place
+                )
             for index, part in enumerate(cast("list[object]", value)):
                 if isinstance(part, msgspec.Struct):
                     _check_struct(part, f"{place}, part {index}")
@@ -125,6 +132,16 @@ def _check_struct(shape: msgspec.Struct, place: str) -> None:
                     _check_json(part, f"{place}, part {index}", 1)
         elif isinstance(value, dict) or field in _FREE_FIELDS:
             _check_json(value, f"{place}, field {field}", 1)
+
+
+def _check_parts(parts: object, place: str) -> None:
+    if not isinstance(parts, (list, tuple)):
+        raise Refused("invalid_event", f"{place} is a {type(parts).__name__}", place=place)
+    for index, part in enumerate(cast("list[object]", parts)):
+        if isinstance(part, msgspec.Struct):
+            _check_struct(part, f"{place}[{index}]")
+        else:
+            _check_json(part, f"{place}[{index}]", 1)
 
 
 def _check_json(value: Any, place: str, depth: int) -> None:

@@ -117,7 +117,7 @@ class Writer:
         self.statistics.failure = f"the writer failed with {type(error).__name__}"
         _logger.error("writer_failed", error=type(error).__name__, at=_place(error))
         unknown = OutcomeUnknown("outcome_unknown", "the commit may or may not have happened")
-        self._deliver(batch, [unknown for _ in batch], self._durable)
+        self._deliver(batch, [unknown.copy() for _ in batch], self._durable)
 
     def _commit(self, batch: list[Request]) -> None:
         """One transaction for the batch. Every request gets an outcome."""
@@ -127,7 +127,7 @@ class Writer:
         except (lmdb.Error, TurnlogError, OSError) as error:
             self._suspect |= isinstance(error, lmdb.Error)
             refusal = self._translated(error)
-            self._answer(batch, [refusal for _ in batch])
+            self._answer(batch, [refusal.copy() for _ in batch])
             return
         before = self._appender.head
         try:
@@ -173,7 +173,10 @@ class Writer:
             return
         if not isinstance(error, lmdb.Error):
             _logger.error("append_failed", error=type(error).__name__, at=_place(error))
-            self._answer(batch, [error])
+            refusal = Unavailable(
+                "append_failed", f"nothing was written: {type(error).__name__} in the store"
+            )
+            self._answer(batch, [error.with_traceback(None) if isinstance(error, TurnlogError) else refusal])
             return
         if not isinstance(error, lmdb.MapFullError):
             self._suspect = True
@@ -244,15 +247,18 @@ class Writer:
         if recovered and stored == wanted:
             return outcomes
         if stored == before and (recovered or isinstance(error, lmdb.DiskError)):
-            answer: Exception = cause
+            answer: TurnlogError = cause
         else:
             answer = OutcomeUnknown(
                 "outcome_unknown",
                 "the commit failed and may or may not have happened",
                 position=wanted.position,
             )
-        return [  # a repeat of what this transaction wrote stands or falls with it
-            answer if isinstance(outcome, Committed) and outcome.position > before.position else outcome
+        # Refusals too, and repeats of what this transaction wrote: they were judged by what did not happen.
+        return [
+            outcome
+            if isinstance(outcome, Committed) and outcome.position <= before.position
+            else answer.copy()
             for outcome in outcomes
         ]
 

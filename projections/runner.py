@@ -12,6 +12,7 @@ from typing import Final
 import anyio
 import anyio.to_thread
 
+from eventstore.closing import Once
 from eventstore.errors import Damaged, TurnlogError, Unavailable
 from eventstore.store import EventStore
 from projections.bookkeeping import Bookkeeping
@@ -66,6 +67,7 @@ class Runner:
         self._error: TurnlogError | None = None
         self._suspect = False
         self._closing = False
+        self._ending = Once(self._stop)
         self._readers_checked = monotonic()
         self._remove_listener: Callable[[], None] | None = None
         self._thread: threading.Thread | None = None
@@ -91,22 +93,23 @@ class Runner:
         self._thread.start()
 
     async def close(self) -> None:
-        """Stop the thread, with every checkpoint stored. Idempotent; not cancelled while it waits.
+        """Stop the thread, with every checkpoint stored. Idempotent; done to its end even when cancelled.
 
         Whoever waits gets ``Unavailable`` with code ``log_closed``. A fold that does not return within
         ``CLOSE_SECONDS`` raises ``Unavailable`` with code ``projection_stuck``; its thread, and the views'
         environment that it is inside, are left to the end of the process.
         """
-        if self._closing or self._thread is None:
-            self._closing = True
-            return
         self._closing = True
+        await self._ending.done()
+
+    async def _stop(self) -> None:
+        if self._thread is None:
+            return
         if self._remove_listener is not None:
             self._remove_listener()
         self._following.stopping = True
         self._wake_up()
-        with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._thread.join, CLOSE_SECONDS)
+        await anyio.to_thread.run_sync(self._thread.join, CLOSE_SECONDS)
         if self._thread.is_alive():
             self._views.leave_open()
             raise Unavailable(

@@ -206,10 +206,12 @@ def fork_events(
     events: list[Event] = [created]
     if state.tags:
         events.append(ContextUpdated({"tags": state.tags}))
-    moved = [(name, head) for name, head in state.branches.items() if name != MAIN or head is not None]
-    events.extend(BranchMoved(name, head) for name, head in moved)
+    branches = dict(state.branches)
     if state.active_branch != MAIN:
+        events.append(BranchMoved(state.active_branch, branches.pop(state.active_branch)))
         events.append(BranchSwitched(state.active_branch))
     if MAIN not in state.branches:
-        events.append(BranchDeleted(MAIN))
+        events.append(BranchDeleted(MAIN))  # before the others: there may be as many as there can be
+    moved = [(name, head) for name, head in branches.items() if name != MAIN or head is not None]
+    events.extend(BranchMoved(name, head) for name, head in moved)
     return tuple(events)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
-from uuid import UUID
+from typing import Any, Final, TypeVar
+from uuid import UUID, uuid5
 
+import anyio
 from msgspec import UNSET, UnsetType
 from uuid_utils.compat import uuid7
 
+from eventstore.closing import Once
 from eventstore.commits import ANY, NO_CONTEXT, Committed, ExpectedVersion
 from eventstore.content import Json, Part, Role, TextPart
-from eventstore.context import MAIN
-from eventstore.errors import NotFound
+from eventstore.errors import NotFound, TurnlogError
 from eventstore.events import (
     BranchDeleted,
     BranchMoved,
@@ -46,6 +47,9 @@ from turnlog.tee import Tee, tee
 
 Provided = TypeVar("Provided")
 
+CATCH_UP_SECONDS: Final = 2.0
+"""How long closing waits for the views to follow; they lag by milliseconds unless one is being built."""
+
 
 class Turnlog:
     """An open data directory: ``store`` is the truth, ``queries`` what it means.
@@ -58,6 +62,7 @@ class Turnlog:
         self.views: Views = views
         self.runner: Runner = runner
         self.queries: Queries = queries
+        self._ending = Once(self._close)
 
     async def create_context(
         self,
@@ -71,9 +76,10 @@ class Turnlog:
     ) -> Context:
         """Create a context, durably. ``config``: model, mode, system prompt, parameters ...
 
+        Repeated with the same ``commit_id`` it is the same context: its id follows from that unless given.
         Raises ``Refused`` (``context_exists`` when ``context_id`` is taken); see ``EventStore.append``.
         """
-        context = Context(self, context_id or uuid7())
+        context = Context(self, context_id or _new_id(commit_id))
         created = ContextCreated(title, workspace, config or {}, attributes or {})
         await context.append(created, commit_id=commit_id)
         return context
@@ -91,7 +97,14 @@ class Turnlog:
         return await sweep(self.store, self.queries, lease_seconds=lease_seconds)
 
     async def close(self) -> None:
-        """Finish what was appended, stop following, close the directory. Idempotent."""
+        """Finish what was appended, stop following, close the directory. Idempotent, done to its end."""
+        await self._ending.done()
+
+    async def _close(self) -> None:
+        # Whoever opens the directory next, perhaps only to read, should find the views up to date. A failed
+        # projection says so in its status; one that is being built goes on at the next open.
+        with anyio.move_on_after(CATCH_UP_SECONDS), suppress(TurnlogError):
+            await self.runner.wait_for(self.store.acknowledged)
         try:
             await self.runner.close()
         finally:
@@ -133,9 +146,10 @@ class Context:
     ) -> UUID:
         """Append a message to a branch (the active one unless named) and return its id.
 
-        ``parent_id`` makes it a sibling of what is there: an edit. Raises ``Refused``.
+        ``parent_id`` makes it a sibling of what is there: an edit. Repeated with the same ``commit_id`` it is
+        the same message: its id follows from that unless given. Raises ``Refused``.
         """
-        message_id = message_id or uuid7()
+        message_id = message_id or _new_id(commit_id)
         parts = (TextPart(content),) if isinstance(content, str) else tuple(content)
         branch = branch or await self._active_branch()
         message = MessageAppended(
@@ -144,32 +158,48 @@ class Context:
         await self.append(message, commit_id=commit_id)
         return message_id
 
-    def record(
+    @asynccontextmanager
+    async def record(
         self,
         *,
         model: str | None = None,
         role: Role = "assistant",
-        branch: str = MAIN,
+        branch: str | None = None,
         parent_id: UUID | UnsetType | None = UNSET,
         message_id: UUID | None = None,
         metadata: dict[str, Json] | None = None,
-    ) -> AbstractAsyncContextManager[StreamRecorder]:
-        """Record an answer while a model streams it; see ``recorder.record``."""
-        return record(
+    ) -> AsyncGenerator[StreamRecorder, None]:
+        """Record an answer while a model streams it, on a branch (the active one unless named).
+
+        See ``recorder.record``.
+        """
+        recording = record(
             self.log.store,
             self.id,
             model=model,
             role=role,
-            branch=branch,
+            branch=branch or await self._active_branch(),
             parent_id=parent_id,
             message_id=message_id,
             metadata=metadata,
         )
+        async with recording as stream:
+            yield stream
 
-    def tee(
-        self, provider_stream: AsyncIterable[Provided], *, dialect: str, branch: str = MAIN, **options: Any
+    async def tee(
+        self,
+        provider_stream: AsyncIterable[Provided],
+        *,
+        dialect: str,
+        branch: str | None = None,
+        **options: Any,
     ) -> Tee[Provided]:
-        """Pass a provider's stream through unchanged, each event after it is logged; see ``tee.tee``."""
+        """Pass a provider's stream through unchanged, each event after it is logged.
+
+        ``async for event in await context.tee(...)``. ``branch``: the active one unless named; for the
+        ``options`` see ``tee.tee``.
+        """
+        branch = branch or await self._active_branch()
         return tee(self.log.store, self.id, provider_stream, dialect=dialect, branch=branch, **options)
 
     def resume(self, message_id: UUID) -> AbstractAsyncContextManager[StreamRecorder]:
@@ -238,6 +268,11 @@ class Context:
 
     async def _active_branch(self) -> str:
         return (await self.state()).active_branch
+
+
+def _new_id(commit_id: UUID | None) -> UUID:
+    """A retry must name the same thing again, so the id of what a named commit adds follows from its name."""
+    return uuid7() if commit_id is None else uuid5(commit_id, "turnlog")
 
 
 async def open_turnlog(

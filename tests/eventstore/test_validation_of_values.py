@@ -155,3 +155,20 @@ def test_a_part_written_as_an_object_is_read_as_that_part() -> None:
         None,
     ):
         assert refusal(replace(message(), parts=(wrong,)))[0] == "invalid_event"
+
+
+WRONG: Final[Any] = Record()
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ContextCreated(config=WRONG),
+        MessageAppended(M, "user", metadata=WRONG),
+        MessageAppended(M, "user", WRONG),
+        StreamFinalized(M, "completed", usage=WRONG),
+        ContextUpdated(WRONG),
+    ],
+)
+def test_what_would_be_encoded_as_an_object_but_is_none_is_refused(event: Event) -> None:
+    assert refusal(event)[0] == "invalid_event"

@@ -13,6 +13,7 @@ LAYERS: Final = (
     "eventstore.errors",
     "eventstore.limits",
     "eventstore.units",
+    "eventstore.closing",
     "eventstore.content",
     "eventstore.events",
     "eventstore.commits",

@@ -74,7 +74,7 @@ class Terminal:
 
 def environment(**more: str) -> dict[str, str]:
     """What processes inherit: no colours forced, output buffered as usual, this source tree."""
-    ours = ("TURNLOG_", "PYTHON", "FORCE_COLOR", "NO_COLOR", "TTY_")
+    ours = ("TURNLOG_", "PYTHON", "FORCE_COLOR", "NO_COLOR", "TTY_", "COLUMNS", "LINES")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return {**inherited, "PYTHONPATH": str(ROOT), **more}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -297,4 +298,4 @@ def _where(data: Path) -> str:
 
 def _shorter(path: Path) -> str:
     relative = os.path.relpath(path)
-    return relative if not relative.startswith("..") else str(path)
+    return shlex.quote(relative if not relative.startswith("..") else str(path))

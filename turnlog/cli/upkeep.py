@@ -191,4 +191,4 @@ async def sweep(*, lease_seconds: float = 60.0, options: Options = DEFAULTS) -> 
         else:
             output.line(Text("interrupted "), identifier(message_id))
     if not swept and not options.json:
-        output.say(("no stream is open longer than that", "faint"))
+        output.say((f"no open stream has been silent for {lease_seconds:g} s (--lease-seconds)", "faint"))
