@@ -68,7 +68,7 @@ class Feeder(Generic[Provided]):
         self._interpreter = interpreter
         self._started = started
         self._asked_at = 0
-        self._start_tried = self._is_started = False
+        self._start_tried = self._is_started = self._consumer_left = False
         self._passing_bytes = 0
         self._held: list[tuple[Heard, int]] = []
         recorder.on_change(self._change)
@@ -85,8 +85,11 @@ class Feeder(Generic[Provided]):
                 async for sent in iterator:
                     await self._hear(self._interpreter.read(sent))
                 await self._hear(self._interpreter.close())
-            except asyncio.CancelledError:
-                left = True
+            except asyncio.CancelledError as cancelled:
+                left = self._consumer_left or _is_being_cancelled()
+                if not self._consumer_left:
+                    self.error = RuntimeError("the provider's stream was cancelled")
+                    self.error.__cause__ = cancelled
             except Exception as error:
                 self.error = error
             if left:
@@ -98,6 +101,10 @@ class Feeder(Generic[Provided]):
                 await _close(self._provider_stream, iterator)
             self.done = True
             self._change()
+
+    def leave(self) -> None:
+        """The consumer is about to cancel this: no other cancellation ends quietly."""
+        self._consumer_left = True
 
     def pop(self) -> Provided:
         """The next event that may be passed on."""
@@ -162,10 +169,10 @@ class Feeder(Generic[Provided]):
                 for piece in pieces:
                     await recorder.write(piece.delta, piece.kind, piece.part, at=recorder.now())
             outcome, error = ended.outcome, ended.error
-            if outcome == "interrupted" and self.error is not None:
-                outcome, error = "failed", describe(self.error)
-            elif outcome == "interrupted" and left:
+            if outcome == "interrupted" and left:
                 outcome = "aborted"
+            elif outcome == "interrupted" and self.error is not None:
+                outcome, error = "failed", describe(self.error)
             recorder.finalize(
                 outcome,
                 finish_reason=ended.finish_reason,
@@ -180,6 +187,12 @@ class Feeder(Generic[Provided]):
     def _change(self) -> None:
         self.changed.set()
         self.changed = anyio.Event()
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody cancelled this task, as a closing event loop does; a provider may only raise as if."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 async def _close(*streams: Any) -> None:

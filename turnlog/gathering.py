@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, get_args
+from typing import Final, cast, get_args
 
 import anyio
 
 from eventstore.content import Kind
 from eventstore.errors import OutcomeUnknown, Refused
-from eventstore.events import ChunkReceived
+from eventstore.events import NUMBER_MAX, ChunkReceived
 from eventstore.limits import EVENT_BYTES_MAX, NAME_CHARACTERS_MAX
 
 GATHERED_BYTES_MAX: Final = 4 * 1024 * 1024
@@ -48,15 +48,16 @@ class Gathering:
         self._chunks: list[ChunkReceived] = []
         self._bytes = 0
         self._appending: asyncio.Task[None] | None = None
-        self._leaving = False
+        self._leaving = self._ended = False
         self._round: anyio.Event | None = None  # of the append under way, once somebody waits for its end
 
     async def wait_for_room(self) -> None:
-        """Wait until a chunk may be taken. Raises the failure."""
-        while self.failure is None and self._is_full():
+        """Wait until a chunk may be taken. Raises the failure, or ``Refused`` after ``leave``."""
+        while self.failure is None and not self._leaving and self._is_full():
             await self._end_of_round()
-        if self.failure is not None:
-            raise self.failure
+        self._raise_failure()
+        if self._leaving:
+            raise _after_the_end()
 
     def take(self, chunk: ChunkReceived, size_bytes: int) -> None:
         """Gather one chunk, after ``wait_for_room``."""
@@ -66,15 +67,21 @@ class Gathering:
             self._appending = asyncio.create_task(self._append_all())
 
     async def flush(self, sequence: int) -> None:
-        """Wait until a chunk and all before it are durable. Raises the failure."""
+        """Wait until a chunk and all before it are durable. Raises the failure; ``Refused`` after ``end``."""
         while self.durable < sequence:
-            if self.failure is not None:
-                raise self.failure
+            self._raise_failure()
+            if self._ended:
+                raise _after_the_end()
             await self._end_of_round()
 
     def leave(self) -> None:
-        """Begin no further append: what is gathered goes with the stream's end."""
+        """Take nothing more and begin no further append: what is gathered goes with the stream's end."""
         self._leaving = True
+
+    def end(self) -> None:
+        """After ``leave``: what is not in the log by now never will be."""
+        self._ended = True
+        self._changed()
 
     async def rest(self) -> Sequence[ChunkReceived]:
         """After ``leave``: the chunks that are not in the log, once the append under way is over."""
@@ -93,6 +100,11 @@ class Gathering:
         """Append nothing more."""
         self.failure = failure
         self._changed()
+
+    def _raise_failure(self) -> None:
+        """Without the frames of those who got it before: one error, raised often, would hold them all."""
+        if self.failure is not None:
+            raise self.failure.with_traceback(None)
 
     async def _append_all(self) -> None:
         """The one task while something is gathered. It raises nothing but its cancellation."""
@@ -136,16 +148,26 @@ class Gathering:
             self.on_change()
 
 
-def size_of_chunk(delta: str, kind: Kind, part: str | None, raw: bytes | None) -> int:
+def _after_the_end() -> Refused:
+    return Refused("stream_finalized", "this recording has ended and takes no more chunks")
+
+
+def size_of_chunk(delta: str, kind: Kind, part: str | None, raw: bytes | None, at: int) -> int:
     """About the bytes of a chunk's event. Refuses what would spoil the commit that it shares with others."""
-    if kind not in _KINDS:
+    text_bytes = _bytes_of(delta)
+    if text_bytes is None:
+        raise Refused("invalid_event", "a chunk's delta is a str, without half of a surrogate pair")
+    if type(cast("object", kind)) is not str or kind not in _KINDS:
         raise Refused("invalid_event", f"a chunk's kind is one of {', '.join(sorted(_KINDS))}, not {kind!r}")
-    if part is not None and not 0 < len(part) <= NAME_CHARACTERS_MAX:
-        raise Refused("invalid_event", f"a chunk's part has 1 to {NAME_CHARACTERS_MAX} characters")
-    try:
-        size = len(delta.encode()) + len(raw or b"") + CHUNK_OVERHEAD_BYTES
-    except UnicodeEncodeError:
-        raise Refused("invalid_event", "a chunk's delta holds half of a surrogate pair") from None
+    if part is not None and not _is_name(part):
+        raise Refused(
+            "invalid_event", f"a chunk's part is a str of 1 to {NAME_CHARACTERS_MAX} encodable characters"
+        )
+    if raw is not None and type(raw) is not bytes:
+        raise Refused("invalid_event", f"a chunk's raw is bytes, not {type(raw).__name__}")
+    if type(at) is not int or not -NUMBER_MAX <= at <= NUMBER_MAX:
+        raise Refused("invalid_event", "a chunk's at is an int: microseconds since the epoch")
+    size = text_bytes + len(raw or b"") + CHUNK_OVERHEAD_BYTES
     if size > EVENT_BYTES_MAX:
         raise Refused(
             "event_too_large",
@@ -154,3 +176,17 @@ def size_of_chunk(delta: str, kind: Kind, part: str | None, raw: bytes | None) -
             actual=size,
         )
     return size
+
+
+def _is_name(part: str) -> bool:
+    return bool(_bytes_of(part)) and len(part) <= NAME_CHARACTERS_MAX
+
+
+def _bytes_of(text: object) -> int | None:
+    """Its size in UTF-8; None for what the log does not encode, as are subclasses of ``str``."""
+    if type(text) is not str:
+        return None
+    try:
+        return len(text.encode())
+    except UnicodeEncodeError:
+        return None

@@ -38,6 +38,8 @@ ERROR_CHARACTERS_MAX: Final = 1_000
 _NOT_OURS: Final = frozenset({"stream_finalized", "producer_fenced", "sequence_gap", "chunk_conflict"})
 # After these somebody else owns the stream, or ended it: it is not for this producer to finalize.
 
+_TOO_LARGE: Final = frozenset({"event_too_large", "commit_too_large"})
+
 _recording: weakref.WeakValueDictionary[UUID, StreamRecorder] = weakref.WeakValueDictionary()
 # The streams recorded by this process. Weak: a recorder that nobody holds does not keep its stream open.
 
@@ -133,10 +135,11 @@ class StreamRecorder:
         once unless more is gathered than the bounds allow. Cancellation: a write that waited is not taken.
 
         Raises ``Refused`` for a chunk that no log takes (``invalid_event``, ``event_too_large``): it is not
-        taken, and the stream goes on. Raises the error of an earlier append that failed.
+        taken, and the stream goes on. Raises the error of an earlier append that failed, and ``Refused``
+        with code ``stream_finalized`` once the end is being written.
         """
         arrived = self._clock() if at is None else at
-        size = size_of_chunk(delta, kind, part, raw)
+        size = size_of_chunk(delta, kind, part, raw, arrived)
         await self._gathering.wait_for_room()
         if delta or raw is not None:
             self.sequence += 1
@@ -148,7 +151,8 @@ class StreamRecorder:
     async def flush(self, sequence: int | None = None) -> None:
         """Wait until a chunk, the last one taken unless named, and all before it are durable.
 
-        Cancellation: what is gathered stays gathered and is appended. Raises the error of a failed append.
+        Cancellation: what is gathered stays gathered and is appended. Raises the error of a failed append,
+        of the end's too, and ``Refused`` (``stream_finalized``) for a chunk that the ended stream lacks.
         """
         await self._gathering.flush(self.sequence if sequence is None else sequence)
 
@@ -198,8 +202,10 @@ class StreamRecorder:
     ) -> Coroutine[Any, Any, None]:
         """Append what is gathered and the end as ``finalize`` said it, or with another outcome and error.
 
-        After a failed append it keeps what arrived as far as the log takes it, finalizes as failed and
-        raises that append's error. When the stream was stopped there is nothing left to do.
+        Content of the end that the log refuses as too large is left out: the chunks have it. After a
+        failed append it keeps what arrived as far as the log takes it, finalizes as failed and raises that
+        append's error; when the end's own append fails, but for a refusal, the stream stays open. When the
+        stream was stopped there is nothing left to do.
         """
         ending = self._ending
         if outcome is not None:
@@ -216,16 +222,25 @@ class StreamRecorder:
                 except Refused as refused:
                     self.fail(refused)
             if self.failure is not None and not self.stopped:
-                await self._end_after(self.failure, rest)
+                await self._end_after(self.failure)
                 raise self.failure
+        except Exception as error:
+            if self.failure is None:
+                self.fail(error)
+            raise
+        except BaseException:
+            if self.failure is None:
+                self.fail(OutcomeUnknown("outcome_unknown", "the end of the recording was cancelled"))
+            raise
         finally:
+            self._gathering.end()
             if _recording.get(self.message_id) is self:
                 del _recording[self.message_id]
 
-    async def _end_after(self, failure: Exception, rest: Sequence[ChunkReceived]) -> None:
+    async def _end_after(self, failure: Exception) -> None:
         if _code(failure) in _NOT_OURS:
             return
-        for chunks in (rest, ()):
+        for chunks in (await self._gathering.rest(), ()):
             try:
                 await self._append_end(chunks, Ending("failed", error=describe(failure)))
                 return
@@ -238,12 +253,18 @@ class StreamRecorder:
         try:
             await self._append((*chunks, finalized), commit_id=uuid7())
         except Refused as refused:
-            if refused.code != "commit_too_large" or not chunks:
+            if refused.code == "commit_too_large" and chunks:
+                await self._append(chunks)
+                self._gathering.appended(chunks)
+                chunks = ()
+            elif refused.code in _TOO_LARGE and ending.parts is not None:
+                ending = msgspec.structs.replace(ending, parts=None)
+            else:
                 raise
-            await self._append(chunks)
-            await self._append((finalized,), commit_id=uuid7())
-        self.finalized = finalized
-        self._gathering.appended(chunks)
+            await self._append_end(chunks, ending)
+        else:
+            self.finalized = finalized
+            self._gathering.appended(chunks)
 
     async def _append(self, events: Sequence[Record], commit_id: UUID | None = None) -> Committed:
         """Append, and again while the outcome is unknown: chunks need no id, their sequences are known."""

@@ -14,6 +14,7 @@ same task as soon as the provider's stream ends, however slowly the consumer fol
 | the provider's stream ceases before                  | interrupted                                      |
 | the provider reports an error                        | failed, with that error                          |
 | its iterator raises, or sends what the dialect is not | failed; the consumer gets the exception         |
+| its iterator raises a cancellation of its own        | failed; the consumer gets a ``RuntimeError``     |
 | the consumer leaves: ``break``, ``aclose``, cancelled | aborted; the provider's stream is closed        |
 | somebody stops the stream (``sweep.stop``)           | it was finalized as aborted; the iteration ends  |
 """
@@ -132,6 +133,7 @@ async def _pass_on(feeder: Feeder[Provided]) -> AsyncGenerator[Provided, None]:
                 await feeder.changed.wait()
     finally:
         if not feeder.done:
+            feeder.leave()
             task.cancel()
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task}, timeout=FINALIZE_SECONDS + CLOSE_SECONDS)

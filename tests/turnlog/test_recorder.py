@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import anyio
@@ -13,11 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventstore.errors import Refused
-from eventstore.events import StreamFinalized
+from eventstore.events import NUMBER_MAX, StreamFinalized
 from eventstore.limits import EVENT_BYTES_MAX
 from turnlog import gathering
 from turnlog.recorder import record
 from turnlog.stream import RecorderStatistics
+
+
+class Slug(str):
+    """A text that the log's encoding does not know."""
+
+    __slots__ = ()
 
 
 async def test_a_stream_is_started_durably_then_finalized(data_dir: Path) -> None:
@@ -152,16 +159,32 @@ async def test_a_chunk_that_no_log_takes_is_refused_at_once_and_spoils_nothing(d
     async with opened(data_dir) as (store, context_id):
         async with record(store, context_id) as stream:
             await stream.write("a")
-            for delta, kind, part, code in [
-                ("\ud83d", "text", None, "invalid_event"),
-                ("x", "poem", None, "invalid_event"),
-                ("x", "text", "", "invalid_event"),
-                ("x", "text", "p" * 101, "invalid_event"),
-                ("x" * EVENT_BYTES_MAX, "text", None, "event_too_large"),
+            for bad in [
+                {"delta": "\ud83d"},
+                {"delta": Slug("x")},
+                {"delta": b"x"},
+                {"delta": None},
+                {"kind": "poem"},
+                {"kind": ["text"]},
+                {"part": ""},
+                {"part": "p" * 101},
+                {"part": "\ud83d"},
+                {"part": 7},
+                {"raw": "x"},
+                {"raw": bytearray(b"x")},
+                {"at": 1_700_000_000_000_000_000},
+                {"at": -NUMBER_MAX - 1},
+                {"at": 1.5},
+                {"at": True},
             ]:
+                chunk: dict[str, Any] = {"delta": "x", **bad}
                 with pytest.raises(Refused) as caught:
-                    await stream.write(delta, kind, part)  # pyright: ignore[reportArgumentType] -- a wrong kind is the test
-                assert caught.value.code == code
+                    await stream.write(**chunk)
+                assert caught.value.code == "invalid_event", bad
+            with pytest.raises(Refused) as caught:
+                await stream.write("x" * EVENT_BYTES_MAX)
+            assert caught.value.code == "event_too_large"
+            assert (stream.sequence, stream.failure) == (1, None)
             await stream.write("b")
         left = Left(store, context_id, stream.message_id)
         assert (left.text, left.outcome) == ("ab", "completed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -308,3 +309,47 @@ async def test_content_that_no_part_models_is_stored_however_deep(data_dir: Path
         assert left.ends[0].error == {"x": inner}
         deltas = {"type": "deltas", "deltas": [delta["delta"]]}
         assert left.content == (DataPart(block["content_block"]), DataPart(deltas))
+
+
+async def test_a_provider_that_is_cancelled_by_itself_fails_the_stream(data_dir: Path) -> None:
+    async def cancelled() -> AsyncGenerator[object, None]:
+        yield chunk("a")
+        raise asyncio.CancelledError
+
+    async with opened(data_dir) as (store, context_id):
+        passing = started(store, context_id, cancelled())
+        passed: list[object] = []
+        with pytest.raises(RuntimeError, match="provider's stream was cancelled") as caught:
+            await collect(passing, passed)
+        assert isinstance(caught.value.__cause__, asyncio.CancelledError)
+        assert passed == [chunk("a")]
+        left = Left(store, context_id, passing.message_id)
+        assert (left.text, left.outcome) == ("a", "failed")
+
+
+async def test_a_tee_whose_own_task_is_cancelled_aborts_and_says_so(data_dir: Path) -> None:
+    async with opened(data_dir) as (store, context_id):
+        provider = Provider()
+        provider.say("a")
+        others = asyncio.all_tasks()
+        passing = started(store, context_id, provider)
+        assert await anext(passing) == chunk("a")
+        for task in asyncio.all_tasks() - others:
+            task.cancel()
+        with pytest.raises(RuntimeError, match="provider's stream was cancelled"):
+            await anext(passing)
+        assert provider.closed
+        assert Left(store, context_id, passing.message_id).outcome == "aborted"
+
+
+async def test_an_answer_whose_content_is_too_large_for_one_event_is_completed(data_dir: Path) -> None:
+    blocks = [
+        {"type": "content_block_start", "index": i, "content_block": {"type": "result", "x": "x" * 2_900_000}}
+        for i in range(3)
+    ]
+    events = [{"type": "message_start", "message": {"model": "c"}}, *blocks, {"type": "message_stop"}]
+    async with opened(data_dir) as (store, context_id):
+        passing = started(store, context_id, provided(events), dialect="anthropic")
+        assert [event async for event in passing] == events
+        left = Left(store, context_id, passing.message_id)
+        assert (len(left.chunks), left.outcome, left.ends[0].parts) == (3, "completed", None)
