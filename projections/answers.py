@@ -117,7 +117,7 @@ class Timeline(msgspec.Struct, frozen=True):
 
     ``duration_us`` is from the first chunk to the last; ``chunks_per_second`` follows from it. Characters
     and bytes (UTF-8) are those of what was said and thought, without notes (chunks of kind ``other``). All of
-    an open stream count what has arrived.
+    an open stream count what has arrived. Of a redacted one there is no ``error``: it may quote the text.
     """
 
     message_id: UUID

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterable, Iterable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from eventstore.content import Part, TextPart, fold
+from eventstore.errors import NotFound
 from eventstore.events import ChunkRun, MessageAppended
 from projections.answers import MessageBody, MessageEntry
 from projections.chunks import final_event
@@ -42,6 +45,16 @@ def plan(snapshot: Snapshot, message: Seen) -> Plan:
         end = final_event(snapshot, row.context_id, row.finalized_version, message.id)
         return Plan(entry, True, end.parts or ())
     return Plan(entry, True, None, snapshot.timeline(message.id).sealed)
+
+
+async def read(plan: Plan, stored: AsyncIterable[ChunkRun]) -> MessageBody:
+    """The body that a plan makes of its stream. One that is redacted meanwhile is empty."""
+    try:
+        return plan.body(folded([run async for run in stored]))
+    except NotFound as error:
+        if error.code != "message_redacted":
+            raise
+        return MessageBody(replace(plan.entry, redacted=True), (), "", plan.complete)
 
 
 def _appended(snapshot: Snapshot, message: Seen) -> MessageAppended:

@@ -15,7 +15,7 @@ import anyio.lowlevel
 import msgspec
 
 from eventstore.commits import Commit
-from eventstore.errors import NotFound
+from eventstore.errors import NotFound, Refused
 from eventstore.events import (
     BITS,
     ChunkRun,
@@ -23,7 +23,8 @@ from eventstore.events import (
     MessageRedacted,
     StreamFinalized,
 )
-from eventstore.limits import PAGE_COMMITS
+from eventstore.limits import PAGE_BYTES, PAGE_COMMITS
+from eventstore.store import EventStore
 from projections.layout import SEGMENTS, U64_MAX, TimelineRow, versioned
 from projections.segments import decode
 from projections.snapshot import Snapshot
@@ -41,9 +42,12 @@ class ChunkReader:
     After a step that reached the stream's end ``end`` is set; after one that reached the log's, ``drained``;
     ``abandoned`` says that its context was deleted before, so that there will never be an end.
     ``raw`` reads the log alone and keeps the provider's own bytes, which segments leave out.
+    Raises ``Refused`` (``invalid_argument``) for a place before the first chunk.
     """
 
     def __init__(self, message_id: UUID, after: int = 0, *, raw: bool = False) -> None:
+        if after < 0:
+            raise Refused("invalid_argument", "after is a sequence, 0 or more", argument="after")
         self.message_id = message_id
         self.sequence = after
         self.raw = raw
@@ -125,6 +129,44 @@ class ChunkReader:
 
     def _stripped(self, run: ChunkRun) -> ChunkRun:
         return run if self.raw or run.raws is None else msgspec.structs.replace(run, raws=None)
+
+
+class Withdrawal:
+    """Looks whether a message was redacted after ``position``, while its text is being delivered.
+
+    It reads the log, not the views, so it waits for nobody; each commit's header once.
+    """
+
+    def __init__(self, store: EventStore, position: int, message_id: UUID) -> None:
+        self._store = store
+        self._position = position
+        self._message_id = message_id
+
+    async def check(self) -> None:
+        """Costs next to nothing while the log is as it was. Raises ``NotFound`` (``message_redacted``)."""
+        head = self.head()
+        while self._position < head:
+            log = self._store.log
+            with log.reading() as txn:
+                found, reached = log.commits(
+                    txn,
+                    self._position,
+                    count_max=PAGE_COMMITS,
+                    bytes_max=PAGE_BYTES,
+                    kinds=BITS[MessageRedacted],
+                    to=head,
+                )
+            for commit in found:
+                for record in commit.records:
+                    if type(record) is MessageRedacted and record.message_id == self._message_id:
+                        raise redacted(self._message_id)
+            self._position = reached
+            if reached < head:
+                await anyio.lowlevel.checkpoint()
+
+    def head(self) -> int:
+        """What was committed; in the writer's process known without a look."""
+        return self._store.head().position if self._store.log.read_only else self._store.acknowledged
 
 
 async def stored_runs(

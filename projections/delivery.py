@@ -13,7 +13,7 @@ from eventstore.errors import NotFound, Unavailable
 from eventstore.events import ChunkReceived, StreamFinalized
 from eventstore.store import EventStore
 from projections.answers import ChunkPage
-from projections.chunks import FOLLOWED_KINDS, ChunkReader, stored_runs
+from projections.chunks import FOLLOWED_KINDS, ChunkReader, Withdrawal, stored_runs
 from projections.pages import checked_limit
 from projections.snapshot import Snapshot
 
@@ -38,6 +38,7 @@ async def follow(
     store: EventStore,
     snapshot: Callable[[], Snapshot],
     message_id: UUID,
+    withdrawal: Withdrawal,
     after: int = 0,
     *,
     raw: bool = False,
@@ -59,8 +60,10 @@ async def follow(
             context_id = view.timeline(message_id).context_id
         for run in runs:
             for chunk in run.chunks():
+                await withdrawal.check()
                 yield chunk
         if reader.end is not None:
+            await withdrawal.check()
             yield reader.end
             return
         if reader.drained:
@@ -72,8 +75,10 @@ async def follow(
         async for commit in live:
             for run in reader.take(commit):
                 for chunk in run.chunks():
+                    await withdrawal.check()
                     yield chunk
             if reader.end is not None:
+                await withdrawal.check()
                 yield reader.end
                 return
             _check(reader, context_id)

@@ -2,7 +2,7 @@
 
 A generation is the rows of one projection as one version of its code made them, in LMDB databases of its
 own, ``{name}.{number}.{table}``. The database ``projections`` holds one ``Entry`` per name. Pure: the
-transactions are in ``views.py``.
+transactions are in ``bookkeeping.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """A context's history as pages of entries: one for each event, one for each run of a stream's chunks.
 
 Events other than chunks have rows of their own, so a run between two of them is known without counting it,
-however long it is. Only where several streams mix is the log read, and no more of it than the page shows.
+however long it is. Only where several streams are open at once is the log read, to the end of the last run
+that the page shows: that costs what the page has in versions, not in entries.
 """
 
 from __future__ import annotations

@@ -149,7 +149,7 @@ class SegmentMark(msgspec.Struct, array_like=True, gc=False):
 class TimelineRow(msgspec.Struct, array_like=True):
     """A stream's header. The chunks up to ``sealed`` are in segments; when it is finalized, all are.
 
-    Of a redacted stream they are counted, but not kept.
+    Of a redacted stream they are counted, but not kept; its ``error`` is not either, as it may quote them.
 
     ``first_at``, ``last_at`` and ``elapsed_us`` speak of the sealed chunks: when the first and the last
     arrived, and the sum of the times between them.

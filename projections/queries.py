@@ -34,7 +34,7 @@ from projections.answers import (
     ReplayDone,
     Timeline,
 )
-from projections.chunks import ChunkReader, stored_runs
+from projections.chunks import ChunkReader, Withdrawal, stored_runs
 from projections.diff import diff
 from projections.entries import Seen, entry_of, seen
 from projections.history import history
@@ -85,7 +85,8 @@ class Queries:
     async def context(
         self, context_id: UUID, moment: Moment = NOW, *, at_least: int | None = None
     ) -> ContextState:
-        """A context at a moment. It costs the same however long the context is, and however long ago.
+        """A context at a moment. It costs the same however long the context is, and however long ago,
+        but where three or more streams are open that took turns in a certain way: see ``cuts``.
 
         Raises ``NotFound``: ``context_not_found``, ``version_not_found``, ``position_not_found``,
         ``moment_before_creation``, ``message_not_found``.
@@ -161,7 +162,7 @@ class Queries:
         if plan.parts is not None:
             return plan.body(plan.parts)
         stored = stored_runs(self._snapshots(0), ChunkReader(message_id), plan.chunks)
-        return plan.body(bodies.folded([run async for run in stored]))
+        return await bodies.read(plan, stored)
 
     async def bodies(
         self, message_ids: Iterable[UUID], moment: Moment = NOW, *, context_id: UUID | None = None
@@ -226,7 +227,8 @@ class Queries:
         """A stream's chunks after a sequence, stored and then live, to its explicit end; see ``delivery``."""
         position = await self._applied(None, _TIMELINES)
         snapshots = self._snapshots(position)
-        followed = delivery.follow(self._store, snapshots, message_id, after or 0, raw=raw)
+        withdrawal = Withdrawal(self._store, position, message_id)
+        followed = delivery.follow(self._store, snapshots, message_id, withdrawal, after or 0, raw=raw)
         async with aclosing(followed) as events:
             async for event in events:
                 yield event
@@ -247,7 +249,8 @@ class Queries:
         """A stream's chunks at their recorded intervals divided by ``speed``, then totals; see ``replay``."""
         pace = Pace(speed, from_sequence, to_sequence, from_ms, to_ms, max_gap_ms)
         position = await self._applied(None, _TIMELINES)
-        replayed = replay(self._snapshots(position), message_id, pace, clock, sleep)
+        withdrawal = Withdrawal(self._store, position, message_id)
+        replayed = replay(self._snapshots(position), message_id, pace, withdrawal, clock, sleep)
         async with aclosing(replayed) as chunks:
             async for chunk in chunks:
                 yield chunk

@@ -20,7 +20,7 @@ import msgspec
 from eventstore.errors import Refused
 from eventstore.events import ChunkRun
 from projections.answers import ReplayChunk, ReplayDone
-from projections.chunks import ChunkReader, stored_runs
+from projections.chunks import ChunkReader, Withdrawal, stored_runs
 from projections.layout import TimelineRow
 from projections.snapshot import Snapshot
 
@@ -127,13 +127,15 @@ async def replay(
     snapshot: Callable[[], Snapshot],
     message_id: UUID,
     pace: Pace,
+    withdrawal: Withdrawal,
     clock: MonotonicClock = anyio.current_time,
     sleep: Sleep = anyio.sleep,
 ) -> AsyncGenerator[ReplayChunk | ReplayDone]:
     """Deliver the wanted chunks when they are due, then the totals. Of an open stream: those so far.
 
     ``clock`` and ``sleep`` count in seconds. Segments are read when they are reached. Raises ``NotFound``
-    (``message_not_found``, ``stream_not_open``, ``message_redacted``) or ``Refused`` (``invalid_argument``).
+    (``message_not_found``, ``stream_not_open``, ``message_redacted``, also when it is redacted meanwhile) or
+    ``Refused`` (``invalid_argument``).
     """
     pace.check()
     with snapshot() as view:
@@ -157,6 +159,7 @@ async def replay(
                 if unyielded >= YIELD_CHUNKS:
                     await anyio.lowlevel.checkpoint()
                     unyielded = 0
+                await withdrawal.check()
                 chunks += 1
                 if chunk.kind != "other":
                     characters += len(chunk.delta)

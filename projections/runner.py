@@ -200,7 +200,7 @@ class Runner:
         if ready():
             return True
         if self._error is not None:
-            raise self._error
+            raise _anew(self._error)
         if self._closing or self._thread is None:
             raise Unavailable("log_closed", "the views are closed")
         return False
@@ -268,6 +268,13 @@ class Runner:
         if now - self._readers_checked >= READERS_CHECK_SECONDS:
             self._readers_checked = now
             self._books.check_readers()
+
+
+def _anew(error: TurnlogError) -> TurnlogError:
+    """The runner's error for one who waits: raising one for all would keep what each of them held."""
+    raised = error.copy()
+    raised.__cause__ = error.__cause__
+    return raised
 
 
 def _failure_of_runner(error: TurnlogError) -> Failure:

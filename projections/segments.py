@@ -17,6 +17,7 @@ from uuid import UUID
 
 import msgspec
 import zstandard
+from msgspec.structs import replace
 
 from eventstore.content import Kind, ToolCallPart, fold
 from eventstore.errors import Damaged
@@ -164,7 +165,7 @@ class Sealer:
     ``add`` does next to nothing: a rebuild calls it for every commit of every stream.
     """
 
-    __slots__ = ("_characters", "_chunks", "_runs", "message_id", "row", "rows")
+    __slots__ = ("_characters", "_chunks", "_has_raw", "_runs", "message_id", "row", "rows")
 
     def __init__(self, message_id: UUID, row: TimelineRow, rows: Rows) -> None:
         self.message_id = message_id
@@ -176,14 +177,18 @@ class Sealer:
         self._runs: list[ChunkRun] = []
         self._chunks = 0
         self._characters = 0
+        self._has_raw = False
 
     def add(self, run: ChunkRun) -> None:
-        """Take the stream's next chunks."""
+        """Take the stream's next chunks. The provider's own bytes are not kept: they may be many."""
         deltas = run.deltas
         count = len(deltas)
         characters = len(deltas[0]) if count == 1 else sum(map(len, deltas))
         if not _fits(self._chunks + count, self._characters + characters):
             self.flush()
+        if run.raws is not None:
+            self._has_raw = True
+            run = replace(run, raws=None)
         self._runs.append(run)
         self._chunks += count
         self._characters += characters
@@ -217,7 +222,7 @@ class Sealer:
         row.last_at = segment.extend(runs, row.last_at)
         row.elapsed_us = mark.elapsed_us + elapsed(segment.gaps)
         row.sealed += self._chunks
-        row.has_raw = row.has_raw or any(run.raws is not None for run in runs)
+        row.has_raw = row.has_raw or self._has_raw
         row.has_tool_calls = row.has_tool_calls or segment.has_tool_calls()
         said = segment.said()
         mark.characters, mark.text_bytes = len(said), len(said.encode())

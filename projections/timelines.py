@@ -133,7 +133,7 @@ def _finalize(event: StreamFinalized, version: int, commit: Commit, rows: Rows, 
     rows.delete(OPEN_STREAMS, key)
     row = _timeline(event.message_id, rows)
     row.outcome, row.finish_reason = event.outcome, event.finish_reason
-    row.usage, row.error = event.usage, event.error
+    row.usage, row.error = event.usage, None if row.redacted else event.error
     row.has_final_parts = event.parts is not None
     row.finalized_version, row.finalized_position = version, commit.position
     row.finalized_at = commit.recorded_at
@@ -141,14 +141,14 @@ def _finalize(event: StreamFinalized, version: int, commit: Commit, rows: Rows, 
 
 
 def _redact(message_id: UUID, rows: Rows) -> None:
-    """Drop the text of a stream; what counts it stays."""
+    """Drop the text of a stream, also the error, which may quote it; what counts it stays."""
     key = message_id.bytes
     if rows.get(TIMELINES, key) is None:
         return
     row = _timeline(message_id, rows)
     for mark in row.marks:
         rows.delete(SEGMENTS, versioned(key, mark.first_sequence))
-    row.redacted = True
+    row.redacted, row.error = True, None
     rows.put(TIMELINES, key, timeline_rows.encode(row))
 
 

@@ -236,9 +236,10 @@ async def measure(directory: Path, events: int, say: Callable[[str], None]) -> R
         say(name)
         results[name] = await work
 
+    async with turnlog.open(directory / "tasks") as log:
+        await part("appends/s, 1,000 tasks, views following", many_tasks(log))
     async with turnlog.open(directory / "writes") as log:
         await part("sequential append / raw LMDB commit", sequential(log.store, directory))
-        await part("appends/s, 1,000 tasks, views following", many_tasks(log))
         await part("events/s, commits of 1,000 chunks", large_commits(log.store))
     for per_commit in (1, 16):
         path = directory / f"log-{per_commit}"

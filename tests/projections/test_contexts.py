@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 from uuid import UUID
 
+import pytest
 from given import C, GivenLog, chunk, chunks, ident
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ from eventstore.events import (
     StreamResumed,
     StreamStarted,
 )
-from projections import layout
+from projections import cuts, layout
 from projections.cuts import progress_at
 from projections.layout import HistoryRow, MetadataRow
 from projections.memory import MemoryViews
@@ -261,6 +263,30 @@ def test_a_cut_stops_looking_once_nothing_remains_to_be_found() -> None:
     assert asked == [54]
 
 
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_a_cut_does_not_walk_all_the_chunks_of_those_that_go_on(pairs: int) -> None:
+    log = GivenLog()
+    open_streams = range(1, pairs + 3)
+    log.append(C, ContextCreated(), *(StreamStarted(ident(n)) for n in open_streams))
+    row = log.version_of(C)
+    log.append(C, *(chunk(n, 1) for n in open_streams))
+    for sequence in range(2, 3_000):
+        for number in range(1, pairs + 1):
+            log.append(C, chunk(number, sequence))
+    by_version = {v: c for c in log.commits for v in range(c.first_version, c.last_version + 1)}
+    looked = 0
+
+    def commit_of(version: int) -> Commit:
+        nonlocal looked
+        looked += 1
+        return by_version[version]
+
+    streams = {ident(n): layout.OpenStream(n + 1) for n in open_streams}
+    progress = progress_at(streams, row, log.version_of(C), commit_of)
+    assert progress == {ident(n): 2_999 if n <= pairs else 1 for n in open_streams}
+    assert looked < 200
+
+
 def test_a_run_in_a_commit_beside_other_events_counts_once() -> None:
     log = GivenLog()
     run = ChunkRun(ident(1), 1, 0, ("a", "b"), (0, 5))
@@ -269,3 +295,34 @@ def test_a_run_in_a_commit_beside_other_events_counts_once() -> None:
     rows = history(log.views())
     assert rows[5].streams[ident(1)].progress == 2
     assert rows[7].streams[ident(1)].progress == 3
+
+
+@pytest.mark.parametrize("probe_commits", [2, 64])
+def test_a_cut_that_leaps_equals_a_naive_count(
+    seed: int, probe_commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cuts, "WALKED_COMMITS", 1)
+    monkeypatch.setattr(cuts, "PROBE_COMMITS", probe_commits)
+    rng = random.Random(seed)
+    for _ in range(40):
+        log = GivenLog()
+        count = rng.randrange(3, 7)
+        log.append(C, ContextCreated(), *(StreamStarted(ident(n)) for n in range(1, count + 1)))
+        row = log.version_of(C)
+        streams = {ident(n): layout.OpenStream(n + 1) for n in range(1, count + 1)}
+        progress = dict.fromkeys(range(1, count + 1), 0)
+        after = [dict(progress)]
+        while len(after) < 150:
+            those = rng.sample(range(1, count + 1), rng.choice((1, 1, 2, 3)))
+            for _ in range(rng.randrange(1, 30)):
+                commit: list[Any] = []
+                for _ in range(rng.randrange(1, 4)):
+                    message = rng.choice(those)
+                    progress[message] += 1
+                    commit.append(chunk(message, progress[message]))
+                    after.append(dict(progress))
+                log.append(C, *commit)
+        by_version = {v: c for c in log.commits for v in range(c.first_version, c.last_version + 1)}
+        for step, expected in enumerate(after):
+            cut = progress_at(streams, row, row + step, by_version.__getitem__)
+            assert {message_id.int: chunks for message_id, chunks in cut.items()} == expected

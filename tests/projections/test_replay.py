@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from given import START, C, Stack, chunk, ident, running
+from given import START, C, Stack, chunk, code_of, ident, running
 
 from eventstore.errors import Refused
-from eventstore.events import ChunkReceived, ContextCreated, StreamFinalized, StreamStarted
+from eventstore.events import (
+    ChunkReceived,
+    ContextCreated,
+    CustomRecorded,
+    MessageAppended,
+    MessageRedacted,
+    StreamFinalized,
+    StreamStarted,
+)
 from projections import segments
 from projections.answers import ReplayChunk, ReplayDone
 from projections.replay import Pace, Schedule
@@ -164,9 +172,45 @@ async def test_a_note_is_delivered_and_not_counted_as_text(stack: Stack) -> None
 
 
 @pytest.mark.parametrize(
-    "pace", [{"speed": -1}, {"speed": float("nan")}, {"from_ms": -1}, {"max_gap_ms": float("inf")}]
+    "pace",
+    [
+        {"speed": -1},
+        {"speed": float("nan")},
+        {"from_ms": -1},
+        {"to_ms": -1},
+        {"from_sequence": -1},
+        {"to_sequence": -1},
+        {"max_gap_ms": float("inf")},
+    ],
 )
 async def test_a_pace_that_makes_no_sense_is_refused(stack: Stack, pace: dict[str, float]) -> None:
     with pytest.raises(Refused) as caught:
         await replayed(stack, FakeTime(), **pace)
     assert caught.value.code == "invalid_argument"
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("speed", [0, 1])
+async def test_a_redaction_stops_a_replay_under_way(stack: Stack, speed: float, sealed: bool) -> None:
+    if sealed:
+        await finish(stack)
+    fake = FakeTime()
+    came: list[int] = []
+    events = aiter(stack.queries.replay(ident(1), speed, clock=fake.clock, sleep=fake.sleep))
+    for _ in range(2):
+        event = await anext(events)
+        assert isinstance(event, ReplayChunk)
+        came.append(event.sequence)
+    await stack.store.append(C, [MessageRedacted(ident(1))])
+    assert await code_of(anext(events)) == "message_redacted"
+    assert came == [1, 2]
+
+
+async def test_other_commits_do_not_disturb_a_replay_under_way(stack: Stack) -> None:
+    events = aiter(stack.queries.replay(ident(1), 0))
+    await anext(events)
+    for _ in range(3):
+        await stack.store.append(C, [CustomRecorded("x")])
+        await anext(events)
+    await stack.store.append(C, [MessageAppended(ident(2), "user"), MessageRedacted(ident(2))])
+    assert len([event async for event in events]) == len(GAPS_MS) - 4 + 1

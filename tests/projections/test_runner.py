@@ -343,6 +343,13 @@ async def test_a_fault_of_the_runner_itself_never_vanishes(
             with pytest.raises(Unavailable, match="ZeroDivisionError"):
                 await wait
         assert code_of(failed) == "runner_failed"
+        depths = set[int]()
+        for _ in range(3):
+            with pytest.raises(Unavailable) as failed:
+                await started.wait_for(1)
+            depths.add(len(failed.traceback))
+        assert len(depths) == 1, "no wait is told through the frames of the ones before"
+        assert isinstance(failed.value.__cause__, ZeroDivisionError)
         assert not started.status().healthy
 
 

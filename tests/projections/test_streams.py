@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.lowlevel
 import pytest
 from given import START, C, Stack, chunk, chunks, code_of, ident, running
 
+from eventstore.commits import Append
+from eventstore.content import TextPart
 from eventstore.errors import TurnlogError
 from eventstore.events import (
     ChunkReceived,
+    ChunkRun,
     ContextCreated,
     ContextDeleted,
     CustomRecorded,
@@ -22,6 +26,7 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
+from projections.chunks import stored_runs
 
 
 @pytest.fixture
@@ -184,3 +189,92 @@ async def test_open_streams_are_those_that_may_still_be_ended(stack: Stack) -> N
     await stack.store.append(ident(102), [StreamFinalized(ident(2), "completed")])
     await stack.store.append(ident(103), [ContextDeleted()])
     assert [pair async for pair in stack.queries.open_streams()] == [(ident(101), ident(1))]
+
+
+async def test_a_place_before_the_first_chunk_is_refused(stack: Stack) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1)), *chunks(1, 1, 5)])
+    for _ in range(2):
+        for raw in (False, True):
+            assert await code_of(stack.queries.chunks(ident(1), after=-1, raw=raw)) == "invalid_argument"
+            assert (
+                await code_of(anext(aiter(stack.queries.follow(ident(1), -1, raw=raw)))) == "invalid_argument"
+            )
+        if not (await stack.queries.message(ident(1))).outcome:
+            await stack.store.append(C, [StreamFinalized(ident(1), "completed")])
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_follower_who_is_behind_gets_nothing_more_after_a_redaction(
+    stack: Stack, sealed: bool
+) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1))])
+    for sequence in range(1, 6 + (not sealed)):
+        await stack.store.append(C, chunks(1, sequence, sequence))
+    if sealed:
+        other = ChunkReceived(ident(1), 6, "a", "reasoning", START)
+        await stack.store.append(C, [other, StreamFinalized(ident(1), "completed")])
+    events = aiter(stack.queries.follow(ident(1), 4))
+    assert isinstance(await anext(events), ChunkReceived)
+    await stack.store.append(C, [MessageRedacted(ident(1))])
+    assert await code_of(anext(events)) == "message_redacted"
+
+
+async def test_a_follower_behind_the_live_commits_gets_nothing_more_after_a_redaction(stack: Stack) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1))])
+    events = aiter(stack.queries.follow(ident(1)))
+    got: list[ChunkReceived | StreamFinalized] = []
+
+    async def take() -> None:
+        got.append(await anext(events))
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(take)
+        await anyio.wait_all_tasks_blocked()
+        appends = [Append(C, (event,)) for event in chunks(1, 1, 4)]
+        await stack.store.append_many(appends)
+    assert got == chunks(1, 1, 1)
+    await stack.store.append(C, [MessageRedacted(ident(1))])
+    assert await code_of(anext(events)) == "message_redacted"
+
+
+async def test_a_redaction_after_the_last_chunk_withholds_the_end_which_may_have_the_text(
+    stack: Stack,
+) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1)), *chunks(1, 1, 1)])
+    await stack.store.append(C, [StreamFinalized(ident(1), "completed", parts=(TextPart("1.1 "),))])
+    events = aiter(stack.queries.follow(ident(1)))
+    assert await anext(events) == chunk(1, 1, "1.1 ")
+    await stack.store.append(C, [MessageRedacted(ident(1))])
+    assert await code_of(anext(events)) == "message_redacted"
+
+
+async def test_another_messages_redaction_stops_no_follower(stack: Stack) -> None:
+    await stack.store.append(
+        C, [ContextCreated(), MessageAppended(ident(2), "user"), StreamStarted(ident(1))]
+    )
+    await stack.store.append(C, [*chunks(1, 1, 3), StreamFinalized(ident(1), "completed")])
+    events = aiter(stack.queries.follow(ident(1)))
+    await anext(events)
+    await stack.store.append(C, [MessageRedacted(ident(2))])
+    assert len([event async for event in events]) == 3
+
+
+@pytest.mark.parametrize("finalized", [False, True])
+async def test_a_body_that_is_redacted_while_it_is_read_is_empty(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, finalized: bool
+) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1)), *chunks(1, 1, 5)])
+    if finalized:
+        await stack.store.append(C, [StreamFinalized(ident(1), "completed")])
+    planned = stored_runs
+
+    async def late(*arguments: Any) -> AsyncGenerator[ChunkRun]:
+        await stack.store.append(C, [MessageRedacted(ident(1))])
+        await stack.runner.wait_for(stack.store.acknowledged)
+        async for run in planned(*arguments):
+            yield run
+
+    monkeypatch.setattr("projections.queries.stored_runs", late)
+    body = await stack.queries.body(ident(1))
+    assert body == await stack.queries.body(ident(1))
+    assert (body.redacted, body.parts, body.text, body.complete) == (True, (), "", finalized)

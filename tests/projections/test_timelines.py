@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 from collections.abc import Iterator
+from typing import cast
 from uuid import UUID
 
 import pytest
@@ -256,6 +258,30 @@ def test_a_deleted_context_has_no_open_streams_and_keeps_their_chunks() -> None:
     assert views.get("timelines", layout.OPEN_STREAMS, ident(1).bytes) is None
     assert sealed(views, ident(1)) == logged(log, ident(1))
     assert header(views, ident(1)).outcome is None
+
+
+@pytest.mark.parametrize("order", [("end", "redaction"), ("redaction", "end")])
+def test_the_error_of_a_redacted_stream_is_dropped_as_it_may_quote_the_text(order: tuple[str, ...]) -> None:
+    log = GivenLog()
+    log.append(C, ContextCreated(), StreamStarted(ident(1)), *chunks(1, 1, 3))
+    end = StreamFinalized(ident(1), "failed", "error", {"output": 3}, {"message": "cannot say: 1.1"})
+    for step in order:
+        log.append(C, end if step == "end" else MessageRedacted(ident(1)))
+    row = header(log.views(), ident(1))
+    assert (row.error, row.outcome, row.finish_reason, row.usage) == (None, "failed", "error", {"output": 3})
+
+
+def test_a_sealer_does_not_hold_the_providers_own_bytes() -> None:
+    rows = MemoryRows(Timelines.tables)
+    sealer = segments.Sealer(ident(1), TimelineRow(C, "assistant", None, 2, 1, START, None), rows)
+    for first, raws in ((1, (b"raw", b"raw")), (3, None)):
+        sealer.add(ChunkRun(ident(1), first, START, ("a", "b"), (0, 1), raws=raws))
+    held = [
+        run for runs in gc.get_referents(sealer) if type(runs) is list for run in cast("list[ChunkRun]", runs)
+    ]
+    assert [run.raws for run in held] == [None, None]
+    sealer.flush()
+    assert sealer.row.has_raw
 
 
 def test_segments_are_compressed_where_it_pays() -> None:
