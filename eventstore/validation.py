@@ -121,7 +121,7 @@ def _check_struct(shape: msgspec.Struct, place: str) -> None:
         elif field in _OBJECT_FIELDS and value is not None and not isinstance(value, dict):
             raise Refused("invalid_event", f"{place}, field {field} is a {type(value).__name__}", place=place)
         elif field == "parts" and value is not None:
-            _check_parts(value, f"{place}, field parts")
+            _check_parts(cast("object", value), f"{place}, field parts")
         elif isinstance(value, dict) or field in _FREE_FIELDS:
             _check_json(value, f"{place}, field {field}", 1)
 
