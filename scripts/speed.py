@@ -127,11 +127,9 @@ async def many_tasks(log: turnlog.Turnlog) -> dict[str, float | str | bool]:
     async def produce() -> None:
         context_id, message_id = uuid7(), uuid7()
         await log.store.append(context_id, [ContextCreated(), StreamStarted(message_id)])
-        started.append(message_id)
         for chunk in chunks(message_id, 1, rounds):
             await log.store.append(context_id, [chunk])
 
-    started: list[UUID] = []
     start = time.perf_counter()
     await asyncio.gather(*[produce() for _ in range(1_000)])
     elapsed = time.perf_counter() - start
