@@ -8,23 +8,25 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Final, cast
 from uuid import UUID
 
 import lmdb
 import msgspec
 import zstandard
 
-from eventstore import frame, keys
+from eventstore import body, frame, keys
+from eventstore.body import Prepared
 from eventstore.commits import ANY, EXISTS, Append, Committed
-from eventstore.content import Json
-from eventstore.context import WriteModel, evolve
+from eventstore.context import OpenStream, WriteModel, evolve, evolve_chunks
 from eventstore.errors import Refused, WrongExpectedVersion
 from eventstore.events import ChunkRun, Event, ForkedFrom, MessageAppended, Record, StreamStarted
-from eventstore.frame import Prepared
-from eventstore.limits import SNAPSHOT_EVENTS, WRITE_MODELS_CACHED_MAX
-from eventstore.log import Head, Log
+from eventstore.filing import Filing
+from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX, WRITE_MODELS_CACHED_MAX
+from eventstore.log import Log
+from eventstore.request import Request
 from eventstore.rules import StoredChunk, check
+from eventstore.stored import Head
 from eventstore.units import Clock
 
 EVENTS_BETWEEN_MAX: Final = 1_000
@@ -34,23 +36,12 @@ _snapshots: Final = msgspec.msgpack.Encoder(uuid_format="bytes")
 _snapshot_decoder: Final = msgspec.msgpack.Decoder(WriteModel)
 
 
-class Request:
-    """An append whose events are encoded, on its way to the writer."""
-
-    __slots__ = ("append", "commit_id", "context_key", "future", "prepared")
-
-    def __init__(self, append: Append, prepared: Prepared, future: Any) -> None:
-        self.append = append
-        self.prepared = prepared
-        self.context_key: bytes = append.context_id.bytes
-        self.commit_id: bytes | None = append.commit_id.bytes if append.commit_id else None
-        self.future = future
-
-
 class Appender:
-    """What the writer remembers between appends: the head, and the write models in use.
+    """What the writer remembers between appends: the end of the log, and the write models in use.
 
-    After a transaction that was not committed, ``forget`` brings it back to what is stored.
+    For each transaction ``begin``, ``append`` for each request, ``finish``; once that is committed,
+    ``committed``. After one that was not, ``forget`` brings it back to what is stored. ``head`` is the last
+    ``finish``'s.
     """
 
     def __init__(self, log: Log, clock: Clock) -> None:
@@ -58,22 +49,24 @@ class Appender:
         self._clock = clock
         self._compressor = zstandard.ZstdCompressor(level=1)
         self._models: dict[bytes, WriteModel] = {}
-        self._rows: dict[bytes, list[tuple[bytes, bytes]]] = {name: [] for name in keys.DATABASES}
-        self._now = 0
+        self._filing = Filing(log)
         self.head: Head
         self.forget()
 
     def forget(self) -> None:
-        """Drop what was remembered and read the stored head."""
+        """Drop what was remembered and read what is stored."""
         self._models.clear()
-        for rows in self._rows.values():
-            rows.clear()
+        self._log.index.forget()
         with self._log.reading() as txn:
             self.head = self._log.head(txn)
+            self._filing.forget(txn)
+        self._position, self._recorded_at, self._chain, _ = self.head
 
-    def begin(self) -> None:
-        """Read the clock for the appends of a transaction."""
-        self._now = self._clock()
+    def begin(self, txn: lmdb.Transaction) -> None:
+        """Read the clock for the appends of a transaction; if it went backwards, time stands still."""
+        self._now = max(self._clock(), self._recorded_at)
+        self._recent = self._log.index.recent(txn, self.head)
+        self._filing.begin()
 
     def append(self, txn: lmdb.Transaction, request: Request) -> Committed:
         """Put one commit, or find that it is there already. Raises ``Refused`` with nothing put."""
@@ -85,71 +78,82 @@ class Appender:
         model = self._model(txn, request)
         if append.expected_version is not ANY:
             self._check_expected(txn, model, append)
-        prepared = request.prepared
-        if not _continues_stream(model, request):
-            self._flush(txn)
-            past = _Known(self._log, txn, append.context_id)
-            copy = model.copy()
-            recorded = _record(copy, prepared.records, past, append.epoch)
-            if not recorded:
-                return Committed(past.position, past.version, past.recorded_at, written=False)
-            if recorded != prepared.records:
-                prepared = frame.prepare(recorded, append.metadata)
-            self._put(request, prepared, model.version + 1)
-            for message_id, place in past.added.items():
-                value = keys.message_value(request.context_key, place[1], place[2])
-                self._rows[keys.MESSAGES].append((message_id.bytes, value))
-            self._models[request.context_key] = copy
-        else:
-            self._put(request, prepared, model.version + 1)
-            copy = model
-            evolve(model, prepared.records[0])
-        if copy.version // SNAPSHOT_EVENTS != (copy.version - prepared.event_count) // SNAPSHOT_EVENTS:
-            self._put_snapshot(request.context_key, copy)
-        return Committed(self.head.position, copy.version, self.head.recorded_at)
+        stream = _continued_stream(model, request)
+        if stream is None:
+            return self._append_checked(txn, request, model)
+        self._put(request, request.prepared, model)
+        evolve_chunks(model, stream, request.prepared.event_count)
+        return self._appended(request.context_key, model, request.prepared.event_count)
 
-    def finish(self, txn: lmdb.Transaction) -> None:
-        """Write what is left to write, and the new head: the last of a transaction."""
+    def _append_checked(self, txn: lmdb.Transaction, request: Request, model: WriteModel) -> Committed:
+        append, prepared = request.append, request.prepared
         self._flush(txn)
-        txn.put(keys.HEAD, keys.head_value(*self.head))
+        past = _Known(self._log, txn, append.context_id)
+        copy = model.copy()
+        recorded = _record(copy, prepared.records, past, append.epoch)
+        if not recorded:
+            return Committed(past.position, past.version, past.recorded_at, written=False)
+        if recorded != prepared.records:
+            prepared = body.prepare(recorded, append.metadata)
+        self._put(request, prepared, model)
+        for message_id, place in past.added.items():
+            value = keys.message_value(request.context_key, place[1], place[2])
+            self._filing.rows[keys.MESSAGES].append((message_id.bytes, value))
+        self._models[request.context_key] = copy
+        return self._appended(request.context_key, copy, prepared.event_count)
 
-    def _put(self, request: Request, prepared: Prepared, first_version: int) -> None:
-        position, recorded_at, chain = self.head
-        position += 1
-        recorded_at = max(self._now, recorded_at)
-        framed = frame.encode(
-            prepared, request.context_key, first_version, recorded_at, request.commit_id, self._compressor
-        )
-        digest, key, rows = sha256(framed).digest(), keys.pack_u64(position), self._rows
-        rows[keys.COMMITS].append((key, digest + framed))
-        rows[keys.BY_CONTEXT].append((keys.context_version(request.context_key, first_version), key))
-        if request.commit_id is not None:
+    def _appended(self, context_key: bytes, model: WriteModel, events: int) -> Committed:
+        version = model.version
+        if version % SNAPSHOT_EVENTS < events:
+            snapshot = _snapshots.encode(model)
+            value = sha256(snapshot).digest() + snapshot
+            self._filing.rows[keys.WRITE_MODELS].append((context_key, value))
+        return Committed(self._position, version, self._recorded_at)
+
+    def finish(self, txn: lmdb.Transaction) -> bool:
+        """Write what is left, and the new head. False when there is nothing to commit."""
+        if self._position == self.head.position:
+            return False
+        indexed = self.head.indexed
+        if self._position - indexed >= UNINDEXED_COMMITS_MAX:
+            self._filing.rows[keys.BY_CONTEXT] = self._recent.rows()
+            indexed = self._position
+        self._flush(txn, indexed)
+        self.head = self._pending_head(indexed)
+        return True
+
+    def finish_index(self, txn: lmdb.Transaction) -> None:
+        """Write the entries that the index still lacks, and a head that says so."""
+        if self.head.indexed < self._position:
+            self._filing.rows[keys.BY_CONTEXT] = self._log.index.recent(txn, self.head).rows()
+            self._flush(txn, self._position)
+
+    def committed(self) -> None:
+        """The transaction of the last ``finish`` is durable."""
+        if self.head.indexed == self.head.position:
+            self._log.index.caught_up(self.head)
+
+    def _pending_head(self, indexed: int) -> Head:
+        return Head(self._position, self._recorded_at, self._chain, indexed)
+
+    def _put(self, request: Request, prepared: Prepared, model: WriteModel) -> None:
+        """The next commit, on top of what ``model`` has seen."""
+        context_key, commit_id, rows = request.context_key, request.commit_id, self._filing.rows
+        first_version = model.version + 1
+        self._position = position = self._position + 1
+        self._recorded_at = now = self._now
+        framed = frame.encode(prepared, context_key, first_version, now, commit_id, self._compressor)
+        digest = sha256(framed).digest()
+        self._chain = sha256(self._chain + digest).digest()
+        rows[keys.COMMITS].append((keys.pack_u64(position), digest + framed))
+        self._recent.add(context_key, first_version, position)
+        if commit_id is not None:
             value = keys.commit_id_value(position, _request_digest(request))
-            rows[keys.COMMIT_IDS].append((request.context_key + request.commit_id, value))
-        self.head = Head(position, recorded_at, sha256(chain + digest).digest())
+            rows[keys.COMMIT_IDS].append((context_key + commit_id, value))
 
-    def _put_snapshot(self, context_key: bytes, model: WriteModel) -> None:
-        snapshot = _snapshots.encode(model)
-        self._rows[keys.WRITE_MODELS].append((context_key, sha256(snapshot).digest() + snapshot))
-
-    def _flush(self, txn: lmdb.Transaction) -> None:
-        """Write the rows that wait, before anything is read through ``txn``.
-
-        They wait because writing many at once costs a third of writing each: lmdb gives the interpreter's
-        lock away at every put.
-        """
-        for name, rows in self._rows.items():
-            if not rows:
-                continue
-            database, append = self._log.databases[name], name == keys.COMMITS
-            if len(rows) == 1:
-                added = int(txn.put(*rows[0], db=database, append=append))
-            else:
-                with txn.cursor(database) as cursor:
-                    _, added = cursor.putmulti(rows, append=append)
-            if append and added != len(rows):
-                raise lmdb.CorruptedError(f"position {self.head.position} is out of order")
-            rows.clear()
+    def _flush(self, txn: lmdb.Transaction, indexed: int | None = None) -> None:
+        """Write the rows that wait, before anything is read through ``txn``."""
+        self._filing.write(txn, self._pending_head(self.head.indexed if indexed is None else indexed))
 
     def _known_commit(self, txn: lmdb.Transaction, request: Request, commit_id: bytes) -> Committed | None:
         self._flush(txn)
@@ -220,18 +224,16 @@ class Appender:
         return model
 
 
-def _continues_stream(model: WriteModel, request: Request) -> bool:
-    """Whether it is one run of the next chunks of an open stream: nearly every append, and needs no copy."""
+def _continued_stream(model: WriteModel, request: Request) -> OpenStream | None:
+    """The open stream whose next chunks are all there is: nearly every append, and it needs no copy."""
     records = request.prepared.records
     if len(records) != 1 or type(records[0]) is not ChunkRun or model.deleted:
-        return False
+        return None
     run = records[0]
     stream = model.streams.get(run.message_id)
-    return (
-        stream is not None
-        and run.first_sequence == stream.sequence + 1
-        and request.append.epoch >= stream.epoch
-    )
+    if stream is None or run.first_sequence != stream.sequence + 1 or request.append.epoch < stream.epoch:
+        return None
+    return stream
 
 
 def _record(model: WriteModel, records: tuple[Record, ...], past: _Known, epoch: int) -> tuple[Record, ...]:
@@ -250,7 +252,7 @@ def _record(model: WriteModel, records: tuple[Record, ...], past: _Known, epoch:
 
 
 def _request_digest(request: Request) -> bytes:
-    return frame.request_digest(request.prepared.records, request.append.metadata)
+    return body.request_digest(request.prepared.records, request.append.metadata)
 
 
 class _Known:
@@ -292,9 +294,3 @@ class _Known:
             if len(found) > last - first:
                 break
         return found
-
-
-def make_request(append: Append, records: tuple[Record, ...], future: Any) -> Request:
-    """Encode a checked append. Raises ``Refused``."""
-    metadata: dict[str, Json] | None = append.metadata
-    return Request(append, frame.prepare(records, metadata), future)

@@ -6,7 +6,7 @@ The evolution law of ``events.py`` binds these types too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, TypeAlias, assert_never, cast
+from typing import Annotated, Any, Final, Literal, TypeAlias, assert_never, cast, get_args
 
 import msgspec
 
@@ -24,6 +24,8 @@ Kind: TypeAlias = Literal["text", "reasoning", "tool_call", "refusal", "other"]
 """What a chunk's delta is a piece of. ``other`` is a JSON object that says something about its part:
 ``{"type": "tool_call", "id": ..., "name": ...}`` opens a tool call's part and
 ``{"type": "signature", "signature": ...}`` signs a reasoning part; the fold ignores any other."""
+
+KINDS: Final[tuple[str, ...]] = get_args(Kind)
 
 
 class Shape(msgspec.Struct, frozen=True, omit_defaults=True, tag_field="type"):

@@ -67,9 +67,7 @@ class WriteModel(msgspec.Struct, array_like=True):
 def evolve(model: WriteModel, event: Record) -> None:
     """Apply a recorded event, or a run of chunks, to the model in place."""
     if type(event) is ChunkRun:
-        count = len(event.deltas)
-        model.version += count
-        model.streams[event.message_id].sequence += count
+        evolve_chunks(model, model.streams[event.message_id], len(event.deltas))
         return
     model.version += 1
     match event:
@@ -99,3 +97,9 @@ def evolve(model: WriteModel, event: Record) -> None:
             raise TypeError("chunks evolve as runs")
         case _:
             assert_never(event)
+
+
+def evolve_chunks(model: WriteModel, stream: OpenStream, count: int) -> None:
+    """Apply the next chunks of one of its open streams."""
+    model.version += count
+    stream.sequence += count

@@ -10,13 +10,13 @@ import asyncio
 from collections import deque
 from queue import SimpleQueue
 
-from eventstore.append import Request
 from eventstore.limits import (
     INBOX_BYTES_MAX,
     INBOX_REQUESTS_MAX,
     TRANSACTION_BYTES_MAX,
     TRANSACTION_REQUESTS_MAX,
 )
+from eventstore.request import Request
 
 
 class Inbox:

@@ -2,17 +2,18 @@
 
 All integers are big-endian, so that LMDB's byte order is numeric order.
 
-    commits        position u64                        -> digest 32 | frame
-    by_context     context 16 | first version u64      -> position u64
-    commit_ids     context 16 | commit id 16           -> position u64 | request digest 32
-    messages       message 16                          -> context 16 | version u64 | streamed u8
-    write_models   context 16                          -> digest 32 | snapshot
-    (unnamed)      "head"                              -> position u64 | recorded at i64 | chain 32
-    (unnamed)      "store"                             -> msgpack: format, store id, created at
-    (unnamed)      "marks"                             -> u64, raised at every open and recovery
+    commits        position u64                    -> digest 32 | frame
+    by_context     context 16 | first version u64  -> position u64
+    commit_ids     context 16 | commit id 16       -> position u64 | request digest 32
+    messages       message 16                      -> context 16 | version u64 | streamed u8
+    write_models   context 16                      -> digest 32 | snapshot
+    (unnamed)      position u64                    -> digest 32 | frame: the newest commits
+    (unnamed)      "head"                          -> position u64 | recorded at i64 | chain 32 | indexed u64
+    (unnamed)      "store"                         -> msgpack: format, store id, created at
+    (unnamed)      "marks"                         -> u64, raised at every open and recovery
 
-The unnamed database, which holds the roots of the others, also holds the head: its page is rewritten
-by every commit anyway, so keeping the head there costs no further page.
+The unnamed database, which holds the roots of the others, also holds the head and the newest commits: its
+page is rewritten by every transaction anyway, so what is kept there costs no further page.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _u64 = Struct(">Q")
 _context_version = Struct(">16sQ")
 _message = Struct(">16sQB")
 _commit_id = Struct(">Q32s")
-_head = Struct(">Qq32s")
+_head = Struct(">Qq32sQ")
 
 pack_u64 = _u64.pack
 """A position, version or sequence as a key or value."""
@@ -65,12 +66,18 @@ def unpack_u64(data: bytes) -> int:
     return _u64.unpack(data)[0]
 
 
+def is_position(key: bytes) -> bool:
+    """Whether a key of the unnamed database is a position: names begin with a letter, it with a zero."""
+    return len(key) == U64_BYTES and key[0] == 0
+
+
 U64_BYTES: Final = _u64.size
+CONTEXT_VERSION_BYTES: Final = _context_version.size
 HEAD_BYTES: Final = _head.size
 MESSAGE_BYTES: Final = _message.size
 COMMIT_ID_BYTES: Final = _commit_id.size
 
 head_value = _head.pack
-"""Value of ``head``: (position, recorded at, chain)."""
+"""Value of ``head``: (position, recorded at, chain, indexed)."""
 
 split_head_value = _head.unpack

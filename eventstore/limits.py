@@ -52,6 +52,21 @@ SNAPSHOT_EVENTS: Final = 1_000
 """A context's write model is stored anew after this many events, so that loading one folds at
 most this many (about 1 ms)."""
 
+UNINDEXED_COMMITS_MAX: Final = 4_096
+"""Commits without their entry in the index by context. More of them share its pages when they are stored
+together; a process that opens the log reads them once (5 ms), and storing them keeps the writer 10 ms."""
+
+BESIDE_HEAD_BYTES_MAX: Final = 3_400
+"""Bytes of the newest commits beside the head, with 18 for each: they and some 600 bytes of head and roots
+fill one page of 4 KiB."""
+
+BESIDE_HEAD_COMMIT_BYTES_MAX: Final = 1_500
+"""A larger commit is filed at once. LMDB gives a value of 2 KB a page of its own, which this is to spare."""
+
+BESIDE_HEAD_AT_ONCE_MAX: Final = 4
+"""Commits of one transaction, if they are to go beside the head: with more of them, the page that filing
+costs is shared, and putting each twice costs more."""
+
 PAGE_COMMITS: Final = 1_000
 """Commits read in one read transaction: long readers keep LMDB from reusing pages."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import cast
 from uuid import UUID
 
 import lmdb
@@ -20,25 +20,11 @@ from eventstore import frame, keys
 from eventstore.commits import Commit
 from eventstore.errors import Damaged, NotFound, Refused, Unavailable
 from eventstore.events import ALL_BITS, ContextCreated, ForkedFrom
+from eventstore.index import ContextIndex, Entry
 from eventstore.limits import MAP_BYTES
 from eventstore.shared import SharedEnvironment
+from eventstore.stored import Head, stored_commit, stored_commits, stored_head
 from eventstore.upcasters import UPCASTERS
-
-_Value: TypeAlias = bytes | None
-_Item: TypeAlias = tuple[bytes, bytes]
-_Items: TypeAlias = Iterator[_Item]
-# What lmdb returns without buffers=True, which its stubs cannot say.
-
-GENESIS: Final = bytes(keys.DIGEST_BYTES)
-"""The chain before the first commit."""
-
-
-class Head(NamedTuple):
-    """The end of the log. ``chain`` covers every commit up to ``position``."""
-
-    position: int
-    recorded_at: int
-    chain: bytes
 
 
 class StoreFacts(msgspec.Struct, frozen=True):
@@ -55,6 +41,7 @@ class Log(SharedEnvironment):
     def __init__(self, path: Path, *, read_only: bool = False, map_bytes: int = MAP_BYTES) -> None:
         super().__init__(path, keys.DATABASES, read_only=read_only, map_bytes=map_bytes)
         self._local = threading.local()
+        self.index: ContextIndex = ContextIndex(self)
         try:
             with self.reading() as txn:
                 self.facts: StoreFacts = _facts(txn, path)
@@ -69,22 +56,17 @@ class Log(SharedEnvironment):
 
     def head(self, txn: lmdb.Transaction) -> Head:
         """The last commit's position, time and chain; position 0 in an empty log."""
-        stored = txn.get(keys.HEAD)
-        if stored is None:
-            return Head(0, 0, GENESIS)
-        if len(stored) != keys.HEAD_BYTES:
+        head = stored_head(txn)
+        if head is None:
             raise Damaged("directory_damaged", f"{self.path} has no readable head", path=str(self.path))
-        return Head(*keys.split_head_value(stored))
+        return head
 
     def commit_at(self, txn: lmdb.Transaction, position: int) -> Commit:
         """The commit at ``position``. Raises ``NotFound`` or ``Damaged``."""
         return frame.decode(position, self._stored(txn, position), self._decompressor())
 
     def _stored(self, txn: lmdb.Transaction, position: int) -> bytes:
-        stored = cast(
-            _Value,
-            txn.get(keys.pack_u64(position), db=self.databases[keys.COMMITS]) if position > 0 else None,
-        )
+        stored = stored_commit(txn, self.databases[keys.COMMITS], position) if position > 0 else None
         if stored is None:
             if 0 < position <= self.head(txn).position:
                 raise frame.damaged(position, "it is missing")
@@ -122,19 +104,18 @@ class Log(SharedEnvironment):
             last = min(last, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds)
         try:
-            with txn.cursor(self.databases[keys.COMMITS]) as cursor:
-                there = cursor.set_range(keys.pack_u64(after + 1))
-                for key, stored in cast(_Items, cursor.iternext()) if there else ():
-                    if position >= last or bytes_read >= bytes_max:
-                        return found, position
-                    if key != keys.pack_u64(position + 1):
-                        break
-                    bytes_read += len(stored)
-                    if frame.checked_kinds(position + 1, stored) & wanted:
-                        commit = frame.decode(position + 1, stored, decompressor, check=False)
-                        if commit.kinds & kinds:
-                            found.append(commit)
-                    position += 1
+            items = stored_commits(txn, self.databases[keys.COMMITS], keys.pack_u64(after + 1))
+            for key, stored in items:
+                if position >= last or bytes_read >= bytes_max:
+                    return found, position
+                if key != keys.pack_u64(position + 1):
+                    break
+                bytes_read += len(stored)
+                if frame.checked_kinds(position + 1, stored) & wanted:
+                    commit = frame.decode(position + 1, stored, decompressor, check=False)
+                    if commit.kinds & kinds:
+                        found.append(commit)
+                position += 1
             end = self.head(txn).position
             if position < (end if to is None else min(to, end)):
                 raise frame.damaged(position + 1, "it is missing")
@@ -178,29 +159,25 @@ class Log(SharedEnvironment):
     def _sized_commits(
         self, txn: lmdb.Transaction, context_id: UUID, from_version: int, to_version: int
     ) -> Iterator[tuple[Commit, int]]:
-        prefix = context_id.bytes
         from_version, to_version = max(1, from_version), min(to_version, keys.U64_MAX)
         if from_version > to_version:
             return
-        last = keys.context_version(prefix, to_version)
-        decompressor = self._decompressor()
-        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
-            if not _seek_floor(cursor, prefix, from_version):
-                return
-            for key, value in cast(_Items, cursor.iternext()):
-                if key > last:
-                    return
-                stored = self._indexed(txn, key, value)
-                commit = frame.decode(keys.unpack_u64(value), stored, decompressor)
-                if commit.last_version >= from_version:
-                    yield commit, len(stored)
+        context_key, decompressor, expected = context_id.bytes, self._decompressor(), 0
+        for entry in self.index.entries(txn, self.head(txn), context_key, from_version, to_version):
+            stored = self._indexed(txn, context_key, entry)
+            commit = frame.decode(entry[1], stored, decompressor)
+            if commit.first_version != expected and (expected or commit.first_version > from_version):
+                raise frame.damaged(entry[1], f"its context goes on with version {commit.first_version}")
+            expected = commit.last_version + 1
+            if expected > from_version:
+                yield commit, len(stored)
 
-    def _indexed(self, txn: lmdb.Transaction, key: bytes, value: bytes) -> bytes:
-        """The stored commit that an entry of ``by_context`` leads to, after checking that it is that one."""
-        there = len(value) == keys.U64_BYTES
-        stored = cast(_Value, txn.get(value, db=self.databases[keys.COMMITS]) if there else None)
-        if stored is None or stored[frame.CONTEXT_VERSION] != key:
-            raise frame.damaged(int.from_bytes(value, "big"), "the index of its context leads to another")
+    def _indexed(self, txn: lmdb.Transaction, context_key: bytes, entry: Entry) -> bytes:
+        """The stored commit that an index entry leads to, after checking that it is that one."""
+        version, position = entry
+        stored = stored_commit(txn, self.databases[keys.COMMITS], position)
+        if stored is None or stored[frame.CONTEXT_VERSION] != keys.context_version(context_key, version):
+            raise frame.damaged(position, "the index of its context leads to another")
         return stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:
@@ -208,7 +185,7 @@ class Log(SharedEnvironment):
         for commit in self.context_commits(txn, context_id, version, version):
             if commit.first_version <= version <= commit.last_version:
                 return commit
-        if self.version_of(txn, context_id) == 0:
+        if not self.has_context(txn, context_id):
             raise context_not_found(context_id)
         raise NotFound(
             "version_not_found",
@@ -217,46 +194,28 @@ class Log(SharedEnvironment):
             version=version,
         )
 
-    def last_commit(self, txn: lmdb.Transaction, context_id: UUID) -> Commit | None:
-        """A context's newest commit."""
-        prefix = context_id.bytes
-        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
-            if not _seek_floor(cursor, prefix, keys.U64_MAX):
-                return None
-            key, value = cast(_Item, cursor.item())
-        return frame.decode(keys.unpack_u64(value), self._indexed(txn, key, value), self._decompressor())
-
     def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
-        commit = self.last_commit(txn, context_id)
-        return commit.last_version if commit else 0
+        entry = self.index.floor(txn, self.head(txn), context_id.bytes, keys.U64_MAX)
+        return 0 if entry is None else self._last_version(txn, context_id, entry)
 
-    def commit_as_of(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> Commit | None:
-        """The last commit of a context at or below a position; None when it did not exist yet."""
-        last = self.last_commit(txn, context_id)
-        if last is None or last.position <= position:
-            return last
-        prefix = context_id.bytes
-        low, high, found = 1, last.first_version - 1, None
-        with txn.cursor(self.databases[keys.BY_CONTEXT]) as cursor:
-            while low <= high:
-                middle = (low + high) // 2
-                if not _seek_floor(cursor, prefix, middle):
-                    raise Damaged("commit_damaged", "the context's index has a hole", context_id=context_id)
-                key, value = cast(_Item, cursor.item())
-                if keys.unpack_u64(value) > position:
-                    high = keys.split_context_version(key)[1] - 1
-                else:
-                    found, low = (key, value), middle + 1
-        if found is None:
-            return None
-        stored = self._indexed(txn, *found)
-        return frame.decode(keys.unpack_u64(found[1]), stored, self._decompressor())
+    def has_context(self, txn: lmdb.Transaction, context_id: UUID) -> bool:
+        """Whether a context exists, deleted or not."""
+        return self.index.floor(txn, self.head(txn), context_id.bytes, keys.U64_MAX) is not None
 
-    def version_at_position(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> int:
-        """A context's version once ``position`` was committed; 0 when it did not exist yet."""
-        commit = self.commit_as_of(txn, context_id, position)
-        return commit.last_version if commit else 0
+    def place_at(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> tuple[int, int]:
+        """A context's version once ``position`` was committed, and the position that brought it; or 0, 0."""
+        entry = self.index.as_of(txn, self.head(txn), context_id.bytes, position)
+        return (0, 0) if entry is None else (self._last_version(txn, context_id, entry), entry[1])
+
+    def context_keys(self, txn: lmdb.Transaction) -> Iterator[bytes]:
+        """The 16 bytes of every context's id, in no particular order; lazily, within ``txn``."""
+        return self.index.context_keys(txn, self.head(txn))
+
+    def _last_version(self, txn: lmdb.Transaction, context_id: UUID, entry: Entry) -> int:
+        stored = self._indexed(txn, context_id.bytes, entry)
+        frame.checked_kinds(entry[1], stored)
+        return frame.last_version(stored)
 
     def position_at_time(self, txn: lmdb.Transaction, at_us: int) -> int:
         """The last position recorded at or before a time; 0 when there is none."""
@@ -273,11 +232,16 @@ class Log(SharedEnvironment):
 
     def message_place(self, txn: lmdb.Transaction, message_id: UUID) -> tuple[UUID, int, bool] | None:
         """The context and version where a message was added, and whether it was streamed."""
-        stored = cast(_Value, txn.get(message_id.bytes, db=self.databases[keys.MESSAGES]))
+        stored = cast("bytes | None", txn.get(message_id.bytes, db=self.databases[keys.MESSAGES]))
         if stored is None:
             return None
         context_id, version, streamed = keys.split_message_value(stored)
         return UUID(bytes=context_id), version, bool(streamed)
+
+    def message_keys(self, txn: lmdb.Transaction) -> Iterator[bytes]:
+        """The 16 bytes of every message's id, in order; lazily, within ``txn``. About a million a second."""
+        with txn.cursor(self.databases[keys.MESSAGES]) as cursor:
+            yield from cast("Iterator[bytes]", cursor.iternext(values=False))
 
     def forked_from(self, txn: lmdb.Transaction, context_id: UUID) -> ForkedFrom | None:
         """Whose history a context shares."""
@@ -288,18 +252,6 @@ class Log(SharedEnvironment):
 def context_not_found(context_id: UUID) -> NotFound:
     """The error for a context that does not exist."""
     return NotFound("context_not_found", f"there is no context {context_id}", context_id=context_id)
-
-
-def _seek_floor(cursor: lmdb.Cursor, prefix: bytes, version: int) -> bool:
-    """Move to the commit of a context whose first version is the greatest at or below ``version``."""
-    wanted = keys.context_version(prefix, version)
-    if cursor.set_range(wanted):
-        if cursor.key() == wanted:
-            return True
-        moved = cursor.prev()
-    else:
-        moved = cursor.last()
-    return moved and cursor.key()[:16] == prefix
 
 
 def _facts(txn: lmdb.Transaction, path: Path) -> StoreFacts:

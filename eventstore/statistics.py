@@ -7,8 +7,10 @@ from uuid import UUID
 
 import msgspec
 
+from eventstore import keys
 from eventstore.inbox import Inbox
 from eventstore.log import Log
+from eventstore.stored import beside_head
 from eventstore.writer import WriterStatistics
 
 if TYPE_CHECKING:
@@ -16,7 +18,10 @@ if TYPE_CHECKING:
 
 
 class StoreStatistics(msgspec.Struct, frozen=True):
-    """``databases``: entries and bytes by name. ``failure``: why nothing can be written, if so."""
+    """``databases``: entries and bytes by name; ``by_context`` may lack the newest commits (``index``).
+
+    ``failure``: why nothing can be written, if so.
+    """
 
     store_id: UUID
     created_at: int
@@ -40,6 +45,7 @@ def gather(log: Log, inbox: Inbox, writer: WriterStatistics | None) -> StoreStat
     with log.reading() as txn:
         head = log.head(txn)
         databases = {name.decode(): _size(txn.stat(db)) for name, db in log.databases.items()}
+        databases[keys.COMMITS.decode()]["entries"] += sum(1 for _ in beside_head(txn))
         readers = log.env.info()["num_readers"]  # inside: a recovery may replace the environment
     counts = writer or WriterStatistics()
     return StoreStatistics(

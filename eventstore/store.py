@@ -13,21 +13,22 @@ from uuid import UUID
 import anyio.lowlevel
 import anyio.to_thread
 
-from eventstore import keys, validation
-from eventstore.append import Request, make_request
+from eventstore import keys
 from eventstore.closing import Once
-from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion, pack
+from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion
 from eventstore.content import Json
 from eventstore.directory import Opened, open_directory
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox
 from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES, PAGE_BYTES, PAGE_COMMITS
-from eventstore.log import Head, Log, context_not_found
+from eventstore.log import Log, context_not_found
+from eventstore.request import Request, make_request
 from eventstore.statistics import StoreStatistics, gather
+from eventstore.stored import Head
 from eventstore.subscription import Signal, subscribe
 from eventstore.units import Clock, wall_clock_us
-from eventstore.writer import Outcome, Writer
+from eventstore.writer import Listener, Outcome, Writer
 
 
 class EventStore:
@@ -163,8 +164,7 @@ class EventStore:
 
     def _request(self, append: Append) -> Request:
         self._check_writable()
-        validation.check(append)
-        return make_request(append, pack(append.events), self._loop.create_future())
+        return make_request(append, self._loop.create_future())
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -193,10 +193,12 @@ class EventStore:
         self._inbox.delivered(batch)
         self._signal.notify()
 
-    def add_commit_listener(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call ``listener`` with the head position after each commit, on the writer's thread: be quick.
+    def add_commit_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener(after, position, kinds)`` after each transaction, on the writer's thread: be quick.
 
-        Returns the function that removes it. In a read-only store it is never called.
+        The commits after the one position, up to the other, are durable; ``kinds`` has the bits of all their
+        events, and maybe others. Returns the function that removes the listener. In a read-only store it is
+        never called.
         """
         if self._writer is None:
             return lambda: None
@@ -235,8 +237,9 @@ class EventStore:
         The first and last may hold versions outside. Raises ``NotFound`` (``context_not_found``) or
         ``Damaged``.
         """
-        if self.version_of(context_id) == 0:
-            raise context_not_found(context_id)
+        with self.log.reading() as txn:
+            if not self.log.has_context(txn, context_id):
+                raise context_not_found(context_id)
         last = keys.U64_MAX if to_version is None else to_version
         while True:
             with self.log.reading() as txn:

@@ -101,7 +101,7 @@ def _page(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[li
     with log.reading() as txn:
         if context_id is None:
             return log.commits(txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds)
-        first = log.version_at_position(txn, context_id, after) + 1
+        first = log.place_at(txn, context_id, after)[0] + 1
         page, more = log.context_page(txn, context_id, first, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES)
         reached = page[-1].position if more else max(after, log.head(txn).position)
         return [commit for commit in page if commit.kinds & kinds], reached

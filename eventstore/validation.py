@@ -48,10 +48,11 @@ def check(append: Append) -> None:
             raise Refused("invalid_event", f"event {index} is a {type(event).__name__}, not an event")
     if append.metadata is not None:
         _check_json(append.metadata, "metadata", 1)
-    _check_arguments(append)
+    check_arguments(append)
 
 
-def _check_arguments(append: Append) -> None:
+def check_arguments(append: Append) -> None:
+    """The part of ``check`` that is not about the events and the metadata."""
     _check_uuid(append.context_id, "context_id")
     if append.commit_id is not None:
         _check_uuid(append.commit_id, "commit_id")

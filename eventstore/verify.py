@@ -24,7 +24,8 @@ from eventstore.errors import Damaged
 from eventstore.events import ChunkRun, kinds_of
 from eventstore.findings import Finding
 from eventstore.limits import PAGE_BYTES, PAGE_COMMITS
-from eventstore.log import GENESIS, Head, Log
+from eventstore.log import Log
+from eventstore.stored import GENESIS, Head, beside_head, stored_commit, stored_commits
 
 Progress: TypeAlias = Callable[[int], None]
 """Called after each page with the position up to which commits are checked."""
@@ -63,11 +64,12 @@ def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Ite
 
 
 def _last_position(log: Log, txn: lmdb.Transaction) -> int:
+    beside = [keys.unpack_u64(key) for key, _ in beside_head(txn)]
     with txn.cursor(log.databases[keys.COMMITS]) as cursor:
         there = cursor.last()
         while there and len(cursor.key()) != keys.U64_BYTES:
             there = cursor.prev()
-        return keys.unpack_u64(cast("bytes", cursor.key())) if there else 0
+        return max([*beside, keys.unpack_u64(cast("bytes", cursor.key()))] if there else beside, default=0)
 
 
 class _Walk:
@@ -87,14 +89,14 @@ class _Walk:
         """Check the next commits, in a transaction of their own."""
         found: list[Finding] = []
         commits_left, bytes_left = PAGE_COMMITS, PAGE_BYTES
-        with self._log.reading() as txn, txn.cursor(self._log.databases[keys.COMMITS]) as cursor:
-            there = cursor.set_range(self._next_key)
-            while there and commits_left > 0 and bytes_left > 0:
-                key, stored = cast("tuple[bytes, bytes]", cursor.item())
+        with self._log.reading() as txn:
+            commits = self._log.databases[keys.COMMITS]
+            for key, stored in stored_commits(txn, commits, self._next_key):
+                if commits_left == 0 or bytes_left <= 0:
+                    return found
                 position = keys.unpack_u64(key) if len(key) == keys.U64_BYTES else 0
                 if position > self._head.position:
-                    there = False  # written since, or found already
-                    break
+                    break  # written since, or found already
                 if position == 0:
                     found.append(Finding("commit_key_malformed", None, f"a commit has the key {key.hex()}"))
                 else:
@@ -103,10 +105,8 @@ class _Walk:
                     found += self._check(txn, stored)
                 commits_left, bytes_left = commits_left - 1, bytes_left - len(stored)
                 self._next_key = key + b"\0"
-                there = cursor.next()
-        if not there:
-            found += self._missing(self._head.position)
-            self.ended = True
+        found += self._missing(self._head.position)
+        self.ended = True
         return found
 
     def _missing(self, last: int) -> Iterator[Finding]:
@@ -139,7 +139,7 @@ class _Walk:
                 "it was recorded before the commit ahead of it",
                 {"recorded_at": commit.recorded_at, "before": earliest},
             )
-        yield from _check_predecessor(self._log, txn, commit, stored)
+        yield from _check_predecessor(self._log, txn, commit)
         yield from check_entries(self._log, txn, commit)
 
     def at_the_end(self) -> Iterator[Finding]:
@@ -185,26 +185,29 @@ def _check_header(commit: Commit) -> Iterator[Finding]:
             )
 
 
-def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit, stored: bytes) -> Iterator[Finding]:
+def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Iterator[Finding]:
     """Its versions follow on those of the commit before it in its context."""
-    expected, commits = 1, log.databases[keys.COMMITS]
-    with txn.cursor(log.databases[keys.BY_CONTEXT]) as cursor:
-        moved = cursor.prev() if cursor.set_range(stored[frame.CONTEXT_VERSION]) else cursor.last()
-        key, value = cast("tuple[bytes, bytes]", cursor.item())
-        if moved and key[:16] == commit.context_id.bytes:
-            before = cast("bytes", txn.get(value, b"", db=commits) if len(value) == keys.U64_BYTES else b"")
-            if len(before) < _STORED_BYTES_MIN or before[frame.CONTEXT_VERSION] != key:
-                return  # that entry is surplus, or leads astray: found on its own
-            position, expected = keys.unpack_u64(value), frame.last_version(before) + 1
-            if expected != commit.first_version and not _is_sound(position, before):
-                return  # found on its own, and its count means nothing
-            if position >= commit.position:
-                yield Finding(
-                    "order_differs",
-                    commit.position,
-                    f"an earlier version of its context is at the later position {position}",
-                    {"context_id": commit.context_id, "other": position},
-                )
+    expected, context_key = 1, commit.context_id.bytes
+    try:
+        before = log.index.floor(txn, log.head(txn), context_key, commit.first_version - 1)
+    except Damaged:
+        return  # one of the newest commits is: found on its own
+    if before is not None:
+        version, position = before
+        there = stored_commit(txn, log.databases[keys.COMMITS], position) or b""
+        key = keys.context_version(context_key, version)
+        if len(there) < _STORED_BYTES_MIN or there[frame.CONTEXT_VERSION] != key:
+            return  # that entry is surplus, or leads astray: found on its own
+        expected = frame.last_version(there) + 1
+        if expected != commit.first_version and not _is_sound(position, there):
+            return  # found on its own, and its count means nothing
+        if position >= commit.position:
+            yield Finding(
+                "order_differs",
+                commit.position,
+                f"an earlier version of its context is at the later position {position}",
+                {"context_id": commit.context_id, "other": position},
+            )
     if commit.first_version != expected:
         yield Finding(
             "version_gap",

@@ -12,13 +12,11 @@ succeed nothing is written.
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Final, TypeAlias
 
 import lmdb
@@ -26,22 +24,25 @@ import msgspec
 import structlog
 
 from eventstore import keys
-from eventstore.append import Appender, Request
+from eventstore.append import Appender
 from eventstore.commits import Committed
+from eventstore.disk import Disk
 from eventstore.environment import translate
 from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable
+from eventstore.events import ALL_BITS
 from eventstore.inbox import Inbox
-from eventstore.log import Head, Log
+from eventstore.log import Log
+from eventstore.request import Request
+from eventstore.stored import Head
 from eventstore.units import Clock
 
 Outcome: TypeAlias = Committed | Exception
 Deliver: TypeAlias = Callable[[list[Request], list[Outcome], Head], None]
+Listener: TypeAlias = Callable[[int, int, int], None]
+"""Hears of the commits after a position, up to another, and which kinds of events are among them at most."""
 
 RECOVERIES_FAILED_MAX: Final = 3
 """Recoveries in a row that may fail before the log stays read-only until it is opened anew."""
-
-DISK_CHECK_SECONDS: Final = 0.1
-"""How often the disk is looked at: a commit every 200 us should not pay two system calls for it."""
 
 READERS_CHECK_SECONDS: Final = 60.0
 """How often the places of readers whose process died are freed: they keep LMDB from reusing pages."""
@@ -65,18 +66,16 @@ class Writer:
         self._log = log
         self._inbox = inbox
         self._deliver = deliver
-        self._free_bytes_low = free_bytes_low
-        self._data_file = Path(log.path) / "data.mdb"
-        self._inode = os.stat(self._data_file).st_ino
-        self._disk_checked = -DISK_CHECK_SECONDS
+        self._disk = Disk(log.path, free_bytes_low)
         self._readers_checked = time.monotonic()
         self._suspect = False
         self._failed_recoveries = 0
-        self._listeners: tuple[Callable[[int], None], ...] = ()
+        self._listeners: tuple[Listener, ...] = ()
         self.statistics = WriterStatistics()
         self._mark_at_open()
         self._appender = Appender(log, clock)
         self._durable = self._appender.head
+        self._told = self._durable.position
         self._thread = threading.Thread(target=self._run, name="turnlog-writer", daemon=True)
         self._thread.start()
 
@@ -91,8 +90,8 @@ class Writer:
             self._suspect, self.statistics.failure = True, cause.message
             self._log.reopen()
 
-    def add_listener(self, listener: Callable[[int], None]) -> Callable[[], None]:
-        """Call ``listener`` on this thread with the head position after each commit; returns its removal."""
+    def add_listener(self, listener: Listener) -> Callable[[], None]:
+        """Call ``listener`` on this thread after each transaction; returns its removal."""
         self._listeners = (*self._listeners, listener)
 
         def remove() -> None:
@@ -110,6 +109,17 @@ class Writer:
                 self._commit(batch)
             except BaseException as error:
                 self._give_up(batch, error)
+        self._finish_index()
+
+    def _finish_index(self) -> None:
+        """Before the thread ends, so that whoever opens the log next need not. No loss when it fails."""
+        if self._suspect or self._failed_recoveries:
+            return
+        try:
+            with self._log.env.begin(write=True) as txn:
+                self._appender.finish_index(txn)
+        except (lmdb.Error, TurnlogError) as error:
+            _logger.warning("index_not_finished", code=self._translated(error).code)
 
     def _give_up(self, batch: list[Request], error: BaseException) -> None:
         """After a bug in this module: nobody is left waiting, and nothing more is written."""
@@ -132,18 +142,18 @@ class Writer:
         before = self._appender.head
         try:
             outcomes = self._fill(txn, batch)
-            if self._appender.head is not before:
-                self._appender.finish(txn)
+            written = self._appender.finish(txn)
         except Exception as error:
             txn.abort()
             self._suspect |= self._stored_head() is None
             self._one_by_one(batch, error)
             return
         try:
-            if self._appender.head is before:
-                txn.abort()
-            else:
+            if written:
                 txn.commit()
+                self._appender.committed()
+            else:
+                txn.abort()
         except lmdb.MapFullError as error:
             self._suspect |= self._stored_head() is None
             self._one_by_one(batch, error)
@@ -153,10 +163,11 @@ class Writer:
         else:
             self._durable = self._appender.head
         self._answer(batch, outcomes)
+        self._tell(batch, before)
 
     def _fill(self, txn: lmdb.Transaction, batch: list[Request]) -> list[Outcome]:
         outcomes: list[Outcome] = []
-        self._appender.begin()
+        self._appender.begin(txn)
         for request in batch:
             try:
                 outcomes.append(self._appender.append(txn, request))
@@ -190,12 +201,23 @@ class Writer:
         return error
 
     def _answer(self, batch: list[Request], outcomes: list[Outcome]) -> None:
-        head = self._durable
         self.statistics.group_max = max(self.statistics.group_max, len(batch))
-        self._deliver(batch, outcomes, head)
+        self._deliver(batch, outcomes, self._durable)
+
+    def _tell(self, batch: list[Request], before: Head) -> None:
+        """Tell the listeners what was committed since they were told last: this batch, mostly."""
+        after, position = self._told, self._durable.position
+        if position == after:
+            return
+        kinds = ALL_BITS
+        if after == before.position:
+            kinds = 0
+            for request in batch:
+                kinds |= request.prepared.kinds
+        self._told = position
         for listener in self._listeners:
             try:
-                listener(head.position)
+                listener(after, position, kinds)
             except Exception as error:
                 _logger.error("listener_failed", error=type(error).__name__, at=_place(error))
 
@@ -205,32 +227,16 @@ class Writer:
             raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
         if self._suspect and not self._recover():
             raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
+        try:
+            self._disk.check()
+        except Unavailable as error:
+            if self._disk.replaced:
+                self._failed_recoveries, self.statistics.failure = RECOVERIES_FAILED_MAX, error.message
+            raise
         now = time.monotonic()
-        if now - self._disk_checked >= DISK_CHECK_SECONDS:
-            self._check_disk()
-            self._disk_checked = now
         if now - self._readers_checked >= READERS_CHECK_SECONDS:
             self._log.env.reader_check()
             self._readers_checked = now
-
-    def _check_disk(self) -> None:
-        try:
-            inode = os.stat(self._data_file).st_ino
-        except FileNotFoundError:
-            inode = 0
-        if inode != self._inode:
-            self._failed_recoveries = RECOVERIES_FAILED_MAX
-            self.statistics.failure = "data.mdb was removed or replaced under the running store"
-            raise Unavailable("log_read_only", f"the log is read-only: {self.statistics.failure}")
-        if self._free_bytes_low:
-            disk = os.statvfs(self._log.path)
-            if disk.f_bavail * disk.f_frsize < self._free_bytes_low:
-                raise Unavailable(
-                    "disk_full",
-                    f"less than {self._free_bytes_low} bytes are free on the disk of the log",
-                    path=str(self._log.path),
-                    limit=self._free_bytes_low,
-                )
 
     def _recover_from(self, outcomes: list[Outcome], error: lmdb.Error, before: Head) -> list[Outcome]:
         """The outcomes after a failed commit: certain when the log could be recovered, else unknown.

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from eventstore import keys
 from eventstore.log import Log
+from eventstore.stored import stored_commit
 from projections.generations import ABOUT, PROJECTIONS, Entry, Generation, encode_about, encode_entry, settle
 from projections.rows import BufferedRows
 from projections.views import Views
@@ -209,5 +210,5 @@ class Bookkeeping:
 
 def digest_at(log: Log, txn: lmdb.Transaction, position: int) -> bytes:
     """The stored digest of the commit at ``position``, unchecked; empty when there is none."""
-    stored = cast("bytes | None", txn.get(keys.pack_u64(position), db=log.databases[keys.COMMITS]))
+    stored = stored_commit(txn, log.databases[keys.COMMITS], position)
     return stored[: keys.DIGEST_BYTES] if stored is not None else b""

@@ -134,12 +134,10 @@ class Snapshot:
 
         Raises ``NotFound`` (``context_not_found``) when it does not exist at all.
         """
-        commit = self.log.commit_as_of(self.txn, context_id, position)
-        if commit is not None:
-            return commit.last_version, commit.position
-        if self.log.version_of(self.txn, context_id) == 0:
+        place = self.log.place_at(self.txn, context_id, position)
+        if place == (0, 0) and self.log.version_of(self.txn, context_id) == 0:
             raise context_not_found(context_id)
-        return 0, 0
+        return place
 
     def commit_of(self, context_id: UUID, version: int) -> Commit:
         """The commit that holds a version. Raises ``NotFound`` or ``Damaged``."""

@@ -109,14 +109,14 @@ def _version_if_silent(
     Reads the context backwards, and no further than that moment: what is older cannot change the answer.
     """
     with store.log.reading() as txn:
-        commit = store.log.last_commit(txn, context_id)
-        version = commit.last_version if commit else None
-        while commit is not None and commit.recorded_at > silent_since:
+        version = before = store.log.version_of(txn, context_id)
+        while before:
+            commit = store.log.commit_of(txn, context_id, before)
+            if commit.recorded_at <= silent_since:
+                break
             if any(_is_activity(record, message_id) for record in commit.records):
                 return None
-            if commit.first_version == 1:
-                break
-            commit = store.log.commit_of(txn, context_id, commit.first_version - 1)
+            before = commit.first_version - 1
     return version
 
 

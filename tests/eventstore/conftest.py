@@ -55,7 +55,9 @@ async def faulty(faults: Faults, data_dir: Path) -> AsyncIterator[EventStore]:
 
 
 @pytest.fixture
-async def sound(store: EventStore) -> Log:
-    """The log of a store with a bit of everything in it."""
-    await fill(store)
-    return store.log
+async def sound(data_dir: Path, clock: TickingClock) -> AsyncIterator[Log]:
+    """The log of a store with a bit of everything in it, its index complete as after any close."""
+    async with await EventStore.open(data_dir, clock=clock) as store:
+        await fill(store)
+    async with await EventStore.open(data_dir, clock=clock) as store:
+        yield store.log

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import cast
+from typing import Any, cast
+
+import lmdb
 
 from eventstore import keys
 from eventstore.log import Log
@@ -12,7 +14,7 @@ from eventstore.log import Log
 def stored(log: Log, name: bytes, key: bytes) -> bytes:
     """A value as it is stored; in the unnamed database when the name is empty."""
     with log.reading() as txn:
-        value = cast("bytes | None", txn.get(key, db=log.databases[name] if name else None))
+        value = cast("bytes | None", txn.get(key, db=_database(log, txn, name, key)))
     assert value is not None
     return value
 
@@ -20,9 +22,15 @@ def stored(log: Log, name: bytes, key: bytes) -> bytes:
 def overwrite(log: Log, name: bytes, key: bytes, value: bytes | None) -> None:
     """Set or remove one entry of a database; of the unnamed one when the name is empty."""
     with log.env.begin(write=True) as txn:
-        db = log.databases[name] if name else None
+        db = _database(log, txn, name, key)
         done = txn.delete(key, db=db) if value is None else txn.put(key, value, db=db)
         assert done
+
+
+def _database(log: Log, txn: lmdb.Transaction, name: bytes, key: bytes) -> Any:
+    """Its handle; the unnamed one, which None stands for, also for a commit that is not filed yet."""
+    beside_head = name == keys.COMMITS and txn.get(key) is not None
+    return log.databases[name] if name and not beside_head else None
 
 
 def flip(value: bytes, offset: int) -> bytes:

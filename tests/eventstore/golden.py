@@ -16,7 +16,7 @@ import msgspec
 import zstandard
 from samples import EVERY_EVENT, EVERY_EVENT_BARE, START, C, chunks, ident
 
-from eventstore import frame
+from eventstore import body, frame
 from eventstore.commits import Commit, pack
 from eventstore.events import CustomRecorded, Event, Record, tag_of
 
@@ -86,7 +86,7 @@ def _golden(
     metadata: dict[str, Any] | None,
     commit_id: UUID | None,
 ) -> Golden:
-    prepared, compressor = frame.prepare(records, metadata), zstandard.ZstdCompressor(level=1)
+    prepared, compressor = body.prepare(records, metadata), zstandard.ZstdCompressor(level=1)
     at = START + number
     framed = frame.encode(prepared, C.bytes, number, at, commit_id.bytes if commit_id else None, compressor)
     stored = (sha256(framed).digest() + framed).hex()

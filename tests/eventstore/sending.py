@@ -7,16 +7,14 @@ from typing import Any
 import pytest
 from samples import C
 
-from eventstore import validation
-from eventstore.append import Request, make_request
-from eventstore.commits import Append, pack
+from eventstore.commits import Append
 from eventstore.errors import Refused
+from eventstore.request import Request, make_request
 
 
 def sent(append: Append) -> Request:
     """An append on its way to the writer: checked, packed, encoded."""
-    validation.check(append)
-    return make_request(append, pack(append.events), None)
+    return make_request(append, None)
 
 
 def refusal(*events: object, **fields: Any) -> tuple[str, str]:

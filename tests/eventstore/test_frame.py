@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from samples import EVERY_EVENT, EVERY_EVENT_BARE, START, C, M, chunk, ident, message, run
 
-from eventstore import frame
+from eventstore import body, frame
 from eventstore.commits import pack
 from eventstore.errors import Damaged, Unavailable
 from eventstore.events import (
@@ -120,7 +120,7 @@ def stored(frame_bytes: bytes) -> bytes:
 
 
 def encoded(events: tuple[Record, ...], metadata: dict[str, Any] | None = None) -> bytes:
-    prepared = frame.prepare(pack(events), metadata)
+    prepared = body.prepare(pack(events), metadata)
     return frame.encode(prepared, C.bytes, 1, START, None, COMPRESSOR)
 
 
@@ -130,7 +130,7 @@ def by_name(case: Case) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=by_name)
 def test_a_commit_is_written_as_the_table_says(case: Case) -> None:
-    prepared = frame.prepare(pack(case.events), case.metadata)
+    prepared = body.prepare(pack(case.events), case.metadata)
     commit_id = case.commit_id.bytes if case.commit_id else None
     written = frame.encode(prepared, C.bytes, case.first_version, case.at, commit_id, COMPRESSOR)
     assert written.hex() == framed(case).hex()
@@ -208,7 +208,7 @@ def test_long_bodies_are_compressed_when_that_makes_them_shorter() -> None:
 
 
 def test_short_bodies_are_never_compressed() -> None:
-    room = COMPRESS_BYTES_MIN - len(frame.prepare((CustomRecorded("c", "x" * 400),), None).body) + 400
+    room = COMPRESS_BYTES_MIN - len(body.prepare((CustomRecorded("c", "x" * 400),), None).body) + 400
     assert encoded((CustomRecorded("c", "x" * (room - 1)),))[1] == 0
     assert encoded((CustomRecorded("c", "x" * room),))[1] == frame.COMPRESSED
 

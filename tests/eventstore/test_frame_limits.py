@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from samples import EVERY_EVENT_BARE, M, chunk, message, run
 
-from eventstore import frame
+from eventstore import body
 from eventstore.commits import pack
 from eventstore.errors import Refused
 from eventstore.events import ChunkRun, CustomRecorded, Event, Record, tag_of
@@ -20,13 +20,13 @@ DIGEST = "e1e7409fdc5935371d0639592ecb3dcec1b8fb5166daf31ce30a840e107487dc"
 
 def refusal(events: tuple[Record, ...], metadata: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
     with pytest.raises(Refused) as refused:
-        frame.prepare(events, metadata)
+        body.prepare(events, metadata)
     return refused.value.code, refused.value.fields
 
 
 def test_the_number_of_events_is_bounded() -> None:
     most = (run(1, *("x",) * COMMIT_EVENTS_MAX),)
-    assert frame.prepare(most, None).event_count == COMMIT_EVENTS_MAX
+    assert body.prepare(most, None).event_count == COMMIT_EVENTS_MAX
     assert refusal((*most, LONG)) == (
         "commit_too_large",
         {"limit": COMMIT_EVENTS_MAX, "actual": COMMIT_EVENTS_MAX + 1},
@@ -39,7 +39,7 @@ def size(record: Record) -> int:
 
 def test_the_size_of_an_event_is_bounded() -> None:
     room = EVENT_BYTES_MAX - size(CustomRecorded("c", "x" * 70_000)) + 70_000
-    assert frame.prepare((CustomRecorded("c", "x" * room),), None)
+    assert body.prepare((CustomRecorded("c", "x" * room),), None)
     limit = {"limit": EVENT_BYTES_MAX, "actual": EVENT_BYTES_MAX + 1}
     assert refusal((CustomRecorded("c", "x" * (room + 1)),)) == ("event_too_large", limit)
     assert refusal((LONG, CustomRecorded("c", "x" * (room + 1))))[0] == "event_too_large"
@@ -48,18 +48,18 @@ def test_the_size_of_an_event_is_bounded() -> None:
 def test_a_chunk_is_an_event_also_inside_a_run() -> None:
     assert refusal((run(1, "a", "x" * EVENT_BYTES_MAX),))[0] == "event_too_large"
     half = "x" * (EVENT_BYTES_MAX - 200)
-    assert frame.prepare((run(1, half, "a"),), None)
+    assert body.prepare((run(1, half, "a"),), None)
 
 
 def test_the_size_of_a_commit_is_bounded() -> None:
     half = CustomRecorded("c", "x" * (COMMIT_BYTES_MAX // 2 - 50))
-    assert frame.prepare((half, half), None)
+    assert body.prepare((half, half), None)
     code, fields = refusal((half, half, LONG))
     assert (code, fields["limit"]) == ("commit_too_large", COMMIT_BYTES_MAX)
 
 
 def test_the_size_of_metadata_is_bounded() -> None:
-    assert frame.prepare((LONG,), {"by": "x" * (METADATA_BYTES_MAX - 7)})
+    assert body.prepare((LONG,), {"by": "x" * (METADATA_BYTES_MAX - 7)})
     assert refusal((LONG,), {"by": "x" * (METADATA_BYTES_MAX - 6)}) == (
         "metadata_too_large",
         {"limit": METADATA_BYTES_MAX, "actual": METADATA_BYTES_MAX + 1},
@@ -85,12 +85,12 @@ def test_a_run_whose_columns_do_not_make_chunks_is_refused(flawed: ChunkRun) -> 
 
 def test_a_run_may_lead_up_to_the_last_sequence_and_time() -> None:
     last = 1 << 53
-    assert frame.prepare((ChunkRun(M, last - 1, last - 1, ("a", "b"), (0, 1)),), None)
+    assert body.prepare((ChunkRun(M, last - 1, last - 1, ("a", "b"), (0, 1)),), None)
 
 
 def test_the_request_digest_ignores_the_order_of_dicts_and_nothing_else() -> None:
     def digest(data: object, metadata: dict[str, Any] | None = None) -> bytes:
-        return frame.request_digest((CustomRecorded("c", data),), metadata)
+        return body.request_digest((CustomRecorded("c", data),), metadata)
 
     assert digest({"a": 1, "b": [{"x": 1, "y": 2}]}) == digest({"b": [{"y": 2, "x": 1}], "a": 1})
     assert digest(1, {"a": 1, "b": 2}) == digest(1, {"b": 2, "a": 1})
@@ -108,17 +108,17 @@ def test_the_request_digest_ignores_the_order_of_dicts_and_nothing_else() -> Non
 
 @pytest.mark.parametrize("event", EVERY_EVENT_BARE, ids=tag_of)
 def test_the_request_digest_does_not_tell_a_default_from_the_same_value_given(event: Event) -> None:
-    (record,) = frame.prepare(pack([event]), None).records
+    (record,) = body.prepare(pack([event]), None).records
     explicit = {
         field.name: "".join(list(field.default))  # an equal text, but another object
         for field in msgspec.structs.fields(record)
         if isinstance(field.default, str)
     }
     given = msgspec.structs.replace(record, **explicit)
-    (sent,) = frame.prepare((given,), None).records
-    assert frame.request_digest((sent,), None) == frame.request_digest((record,), None)
+    (sent,) = body.prepare((given,), None).records
+    assert body.request_digest((sent,), None) == body.request_digest((record,), None)
 
 
 def test_the_request_digest_never_changes() -> None:
     records = pack([message(M, parent_id=None), *(chunk(n) for n in (1, 2))])
-    assert frame.request_digest(records, {"b": 1, "a": 2}).hex() == DIGEST
+    assert body.request_digest(records, {"b": 1, "a": 2}).hex() == DIGEST

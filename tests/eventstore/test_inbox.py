@@ -10,9 +10,9 @@ from typing import cast
 import anyio
 from anyio.lowlevel import checkpoint
 
-from eventstore.append import Request
 from eventstore.inbox import Inbox
 from eventstore.limits import TRANSACTION_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.request import Request
 
 
 def request(size: int = 1) -> Request:

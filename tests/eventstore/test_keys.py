@@ -24,7 +24,10 @@ WIDE = bytes.fromhex("cc" * 32)
         (keys.message_value(A, 3, False), "0a" * 16 + "0000000000000003" + "00"),
         (keys.message_value(A, 3, True), "0a" * 16 + "0000000000000003" + "01"),
         (keys.commit_id_value(5, WIDE), "0000000000000005" + "cc" * 32),
-        (keys.head_value(5, -2, WIDE), "0000000000000005" + "fffffffffffffffe" + "cc" * 32),
+        (
+            keys.head_value(5, -2, WIDE, 4),
+            "0000000000000005" + "fffffffffffffffe" + "cc" * 32 + "0000000000000004",
+        ),
     ],
 )
 def test_keys_and_values_are_these_bytes(packed: bytes, hexadecimal: str) -> None:
@@ -40,7 +43,14 @@ def test_sizes_are_those_of_what_is_packed() -> None:
     assert len(keys.pack_u64(1)) == keys.U64_BYTES
     assert len(keys.message_value(A, 1, True)) == keys.MESSAGE_BYTES
     assert len(keys.commit_id_value(1, WIDE)) == keys.COMMIT_ID_BYTES
-    assert len(keys.head_value(1, 1, WIDE)) == keys.HEAD_BYTES
+    assert len(keys.head_value(1, 1, WIDE, 1)) == keys.HEAD_BYTES
+    assert len(keys.context_version(A, 1)) == keys.CONTEXT_VERSION_BYTES
+
+
+@given(st.integers(0, (1 << 56) - 1))
+def test_positions_are_told_from_names(position: int) -> None:
+    assert keys.is_position(keys.pack_u64(position))
+    assert not any(keys.is_position(name) for name in (*keys.DATABASES, keys.HEAD, keys.STORE, keys.MARKS))
 
 
 @given(U64, U64)
@@ -65,4 +75,5 @@ def test_values_split_into_what_was_packed(
         streamed,
     )
     assert keys.split_commit_id_value(keys.commit_id_value(number, digest)) == (number, digest)
-    assert keys.split_head_value(keys.head_value(number, at, digest)) == (number, at, digest)
+    head = (number, at, digest, number)
+    assert keys.split_head_value(keys.head_value(*head)) == head

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -22,8 +23,8 @@ from eventstore.events import (
     MessageAppended,
     StreamStarted,
 )
-from eventstore.log import GENESIS, Head
 from eventstore.store import EventStore
+from eventstore.stored import EMPTY
 
 CONTEXTS = [ident(n) for n in range(0x10, 0x15)]
 CUSTOM = BITS[CustomRecorded]
@@ -67,11 +68,11 @@ def versions(store: EventStore, context: UUID, *bounds: int) -> list[tuple[int, 
 
 
 async def test_an_empty_log_has_nothing_and_a_head_before_the_first_position(store: EventStore) -> None:
-    assert store.head() == Head(0, 0, GENESIS)
+    assert store.head() == EMPTY
     assert page(store, 0) == ([], 0)
     with store.log.reading() as txn:
         assert store.log.version_of(txn, C) == 0
-        assert store.log.last_commit(txn, C) is None
+        assert store.log.place_at(txn, C, 1) == (0, 0)
         assert store.log.position_at_time(txn, 1 << 53) == 0
         assert store.log.message_place(txn, M) is None
 
@@ -201,7 +202,7 @@ async def test_a_version_at_a_position_is_what_the_log_had_then(store: EventStor
         for context in (*CONTEXTS, C):
             for position in range(-1, 63):
                 then = sum(c.event_count for c in every if c.context_id == context and c.position <= position)
-                assert store.log.version_at_position(txn, context, position) == then
+                assert store.log.place_at(txn, context, position)[0] == then
 
 
 async def test_a_position_at_a_time_is_the_last_one_recorded_by_then(
@@ -294,8 +295,14 @@ async def test_a_time_is_not_looked_up_in_damaged_commits(store: EventStore) -> 
 
 
 @pytest.mark.parametrize("value", [keys.pack_u64(3), keys.pack_u64(99), b"", b"short", bytes(9)])
-async def test_an_index_that_leads_astray_is_damage(store: EventStore, value: bytes) -> None:
-    await fill(store, 10)
+async def test_an_index_that_leads_astray_is_damage(data_dir: Path, value: bytes) -> None:
+    async with await EventStore.open(data_dir) as store:
+        await fill(store, 10)
+    async with await EventStore.open(data_dir) as store:
+        await _lead_astray(store, value)
+
+
+async def _lead_astray(store: EventStore, value: bytes) -> None:
     overwrite(store.log, keys.BY_CONTEXT, keys.context_version(CONTEXTS[0].bytes, 1), value)
     with pytest.raises(Damaged):
         versions(store, CONTEXTS[0])

@@ -34,8 +34,8 @@ async def test_the_numbers_follow_what_is_written(store: EventStore) -> None:
     assert (statistics.position, statistics.chain) == (3, store.head().chain.hex())
     assert statistics.recorded_at == store.head().recorded_at
     entries = {name: size["entries"] for name, size in statistics.databases.items()}
-    assert entries == {"commits": 3, "by_context": 3, "commit_ids": 1, "messages": 1, "write_models": 1}
-    assert all(size["bytes"] >= 4_096 for size in statistics.databases.values())
+    assert entries == {"commits": 3, "by_context": 0, "commit_ids": 1, "messages": 1, "write_models": 1}
+    assert statistics.databases["messages"]["bytes"] >= 4_096
     assert statistics.file_bytes >= statistics.databases["commits"]["bytes"]
     assert statistics.readers >= 1
 

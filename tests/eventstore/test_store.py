@@ -278,15 +278,18 @@ async def test_another_event_loop_is_refused_and_nothing_is_written(store: Event
 
 
 async def test_a_listener_hears_each_head_and_a_failing_one_harms_nobody(store: EventStore) -> None:
-    heard = SimpleQueue[int]()
+    heard = SimpleQueue[tuple[int, int, int]]()
 
-    def broken(position: int) -> None:
-        raise RuntimeError(f"at {position}")
+    def broken(after: int, position: int, kinds: int) -> None:
+        raise RuntimeError(f"{kinds} at {after} to {position}")
 
-    removals = [store.add_commit_listener(listener) for listener in (broken, heard.put)]
-    for number in (1, 2):
-        await store.append(ident(number), [ContextCreated()])
-        assert heard.get(timeout=10) == number
+    def sound(after: int, position: int, kinds: int) -> None:
+        heard.put((after, position, kinds))
+
+    removals = [store.add_commit_listener(listener) for listener in (broken, sound)]
+    for number, event in enumerate((ContextCreated(), CustomRecorded("c"))):
+        await store.append(C, [event])
+        assert heard.get(timeout=10) == (number, number + 1, BITS[type(event)])
     for remove in removals:
         remove()
     await store.append(ident(3), [ContextCreated()])
@@ -299,7 +302,7 @@ async def test_a_read_only_store_reads_and_tells_its_listeners_nothing(data_dir:
         await writer.append(C, [ContextCreated(), StreamStarted(ident(1)), chunk(1, message_id=ident(1))])
     async with await EventStore.open(data_dir, read_only=True) as reader:
         assert reader.acknowledged == 1
-        reader.add_commit_listener(lambda _: None)()
+        reader.add_commit_listener(lambda after, position, kinds: None)()
         assert [commit.event_count for commit in reader.read()] == [3]
         assert await code_of(reader) == "log_read_only"
         assert reader.statistics().read_only

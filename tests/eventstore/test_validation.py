@@ -13,10 +13,13 @@ from msgspec.structs import replace
 from samples import EVERY_EVENT, EVERY_EVENT_BARE, C, M, chunk, ident, message, run
 from sending import refusal, sent
 
-from eventstore.commits import ANY, EXISTS, NO_CONTEXT, Append
-from eventstore.content import TextPart
+from eventstore import body, validation
+from eventstore.commits import ANY, EXISTS, NO_CONTEXT, Append, pack
+from eventstore.content import KINDS, TextPart
 from eventstore.errors import Refused
 from eventstore.events import (
+    NUMBER_MAX,
+    ChunkReceived,
     ChunkRun,
     ContextCreated,
     ContextUpdated,
@@ -218,3 +221,40 @@ def test_ids_of_other_libraries_are_refused_before_they_can_be_misread() -> None
         """A UUID of a class of its own still is one."""
 
     assert sent(Append(C, (message(Other(int=7)),))).prepared.records == (message(ident(7)),)
+
+
+# -- A chunk that comes alone -------------------------------------------------------------------------------
+
+
+NUMBERS: Final = st.integers(-3, 3) | st.sampled_from(
+    [NUMBER_MAX, NUMBER_MAX + 1, -NUMBER_MAX, -NUMBER_MAX - 1]
+)
+WHATEVER: Final = st.none() | st.booleans() | st.floats() | st.binary(max_size=3) | st.just(["text"])
+CHUNK_FIELDS: Final[dict[str, st.SearchStrategy[Any]]] = {
+    "message_id": st.just(M) | WHATEVER | st.just(str(M)),
+    "sequence": NUMBERS | WHATEVER,
+    "delta": st.text(max_size=5) | st.just("\ud800") | st.just("x" * 70_000) | WHATEVER,
+    "kind": st.sampled_from([*KINDS, "song"]) | WHATEVER,
+    "at": NUMBERS | WHATEVER,
+    "part": st.none() | st.text(max_size=2) | st.sampled_from(["p" * 100, "p" * 101, "\ud800"]) | WHATEVER,
+    "raw": st.none() | st.binary(max_size=3) | st.just("raw"),
+}
+
+
+@given(st.data())
+def test_a_chunk_alone_is_prepared_as_any_append_is(data: st.DataObject) -> None:
+    odd = data.draw(st.sets(st.sampled_from(sorted(CHUNK_FIELDS)), max_size=2))
+    fields = {name: data.draw(CHUNK_FIELDS[name], label=name) for name in odd}
+    plain: dict[str, Any] = {"message_id": M, "sequence": 1, "delta": "x"}
+    event = ChunkReceived(**(plain | fields))
+    alone = body.prepare_chunk(event)
+    if alone is not None:
+        validation.check(Append(C, (event,)))
+        assert body.prepare(pack((event,)), None) == alone
+    else:
+        assert fields, "a plain chunk needs no second look"
+
+
+def test_a_plain_chunk_takes_the_short_way() -> None:
+    for event in (chunk(1), chunk(2, "é", kind="reasoning", part="p", at=-5), chunk(3, "")):
+        assert body.prepare_chunk(event) is not None

@@ -12,7 +12,7 @@ from damage import flip, flip_commit, overwrite, reframe, stored
 from samples import EVERY_EVENT, C, D, S, chunks, ident, message
 from verified import COMMITS, MARK, found, the
 
-from eventstore import frame, keys
+from eventstore import body, frame, keys
 from eventstore import verify as verify_module
 from eventstore.commits import Append
 from eventstore.events import ContextCreated, StreamFinalized, StreamStarted
@@ -161,8 +161,8 @@ async def test_a_header_that_does_not_fit_its_records_is_found(sound: Log) -> No
 
 async def test_a_body_that_is_no_body_is_found(sound: Log) -> None:
     framed = stored(sound, keys.COMMITS, keys.pack_u64(5))[keys.DIGEST_BYTES :]
-    for body in (b"", b"\xc1", b"\x92\xc0\x91\x81\xa4type\xa4what"):
-        reframe(sound, 5, framed[:58] + body)
+    for content in (b"", b"\xc1", b"\x92\xc0\x91\x81\xa4type\xa4what"):
+        reframe(sound, 5, framed[:58] + content)
         assert ("commit_unreadable", 5) in found(sound)
 
 
@@ -183,7 +183,7 @@ async def test_a_time_that_goes_back_is_found(sound: Log) -> None:
 
 async def test_a_commit_that_was_exchanged_with_a_valid_digest_breaks_the_chain(sound: Log) -> None:
     framed = stored(sound, keys.COMMITS, keys.pack_u64(10))[keys.DIGEST_BYTES :]
-    prepared = frame.prepare((StreamFinalized(S, "aborted"), message(ident(9), "x", parent_id=S)), None)
+    prepared = body.prepare((StreamFinalized(S, "aborted"), message(ident(9), "x", parent_id=S)), None)
     reframe(sound, 10, framed[:1] + b"\0" + framed[2:58] + prepared.body)
     assert found(sound) == [("chain_differs", COMMITS)]
     assert found(sound, after=9) == [], "which only the whole log can tell"

@@ -12,7 +12,7 @@ from damage import flip, flip_commit, overwrite, reframe, stored
 from samples import C, D, M, S, chunks, ident, message
 from verified import COMMITS, found, the
 
-from eventstore import frame, keys
+from eventstore import body, frame, keys
 from eventstore.commits import Append, pack
 from eventstore.context import WriteModel
 from eventstore.events import ContextCreated, StreamStarted
@@ -112,8 +112,9 @@ async def test_a_damaged_commit_does_not_make_its_index_entries_surplus(sound: L
 async def test_a_head_that_is_not_the_end_of_the_log_is_found(
     sound: Log, further: int, later: int, flipped: bool, findings: set[str]
 ) -> None:
-    position, at, chain = keys.split_head_value(stored(sound, b"", keys.HEAD))
-    changed = keys.head_value(position + further, at + later, flip(chain, 0) if flipped else chain)
+    position, at, chain, indexed = keys.split_head_value(stored(sound, b"", keys.HEAD))
+    chain = flip(chain, 0) if flipped else chain
+    changed = keys.head_value(position + further, at + later, chain, min(indexed, position + further))
     overwrite(sound, b"", keys.HEAD, changed)
     assert {code for code, _ in found(sound)} == findings
 
@@ -189,7 +190,7 @@ async def test_a_snapshot_of_a_long_context_is_folded_in_pages(
 
 async def test_a_history_that_cannot_have_happened_is_found_where_a_snapshot_needs_it(sound: Log) -> None:
     framed = stored(sound, keys.COMMITS, keys.pack_u64(13))[keys.DIGEST_BYTES :]
-    prepared = frame.prepare(pack(chunks(1, 300)), None)
+    prepared = body.prepare(pack(chunks(1, 300)), None)
     header = list(frame.HEADER.unpack_from(framed))
     header[1], header[2] = 0, prepared.kinds
     reframe(sound, 13, frame.HEADER.pack(*header) + prepared.body)

@@ -15,10 +15,11 @@ import pytest
 from faulty import Fault, Faults
 from samples import C, D, ident
 
-from eventstore.append import Appender, Request
+from eventstore.append import Appender
 from eventstore.commits import Committed
 from eventstore.errors import Damaged, OutcomeUnknown, Refused, TurnlogError, Unavailable
 from eventstore.events import ContextCreated, CustomRecorded
+from eventstore.request import Request
 from eventstore.store import EventStore
 from eventstore.writer import Writer
 
@@ -103,7 +104,7 @@ async def test_too_little_free_disk_is_refused_before_anything_is_written(data_d
 async def test_a_data_file_that_vanished_under_the_store_stops_it(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr("eventstore.writer.DISK_CHECK_SECONDS", 0)
+    monkeypatch.setattr("eventstore.disk.CHECK_SECONDS", 0)
     async with await EventStore.open(data_dir) as store:
         await store.append(C, [ContextCreated()])
         file = data_dir / "log" / "data.mdb"

@@ -15,7 +15,7 @@ from samples import C, D, ident
 from eventstore import keys
 from eventstore.commits import Append, Committed
 from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable
-from eventstore.events import ContextCreated, CustomRecorded
+from eventstore.events import ALL_BITS, BITS, ContextCreated, CustomRecorded
 from eventstore.store import EventStore
 from eventstore.writer import RECOVERIES_FAILED_MAX
 
@@ -178,8 +178,8 @@ async def test_a_failing_put_is_the_fault_of_one_and_the_others_pass(
 async def test_while_the_log_cannot_be_reopened_the_outcome_is_unknown(
     faulty: EventStore, faults: Faults, done: bool
 ) -> None:
-    heard = set[int]()
-    faulty.add_commit_listener(heard.add)
+    heard: list[tuple[int, int, int]] = []
+    faulty.add_commit_listener(lambda after, position, kinds: heard.append((after, position, kinds)))
     faults.commits.append(Fault(IO_ERROR, done=done))
     faults.opens.append(IO_ERROR)
     unknown = await failure(faulty, commit_id=ident(1))
@@ -189,7 +189,9 @@ async def test_while_the_log_cannot_be_reopened_the_outcome_is_unknown(
     assert (again.position, again.version, again.written) == (2, 2, not done)
     assert (faulty.acknowledged, faulty.statistics().failure) == (2, None)
     await faulty.close()
-    assert heard == {1, 2}
+    assert heard == [(1, 2, ALL_BITS if done else BITS[CustomRecorded])], (
+        "of a recovered commit all is feared"
+    )
 
 
 @pytest.mark.parametrize("done", [True, False])

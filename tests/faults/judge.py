@@ -16,8 +16,8 @@ from folds import live_findings, stored_findings
 from opening import PROJECTIONS, opened
 
 from eventstore.commits import Append, Commit, Committed
-from eventstore.log import GENESIS
 from eventstore.store import EventStore
+from eventstore.stored import GENESIS
 from eventstore.verify import verify
 
 

@@ -131,9 +131,10 @@ def damage(store: EventStore, position: int) -> None:
     """Flip one bit of a stored commit, as a bad disk would."""
     key = keys.pack_u64(position)
     with store.log.env.begin(write=True) as txn:
-        stored = bytearray(txn.get(key, db=store.log.databases[keys.COMMITS]) or b"")
+        database = None if txn.get(key) is not None else store.log.databases[keys.COMMITS]
+        stored = bytearray(txn.get(key, db=database) or b"")
         stored[-1] ^= 1
-        txn.put(key, bytes(stored), db=store.log.databases[keys.COMMITS])
+        txn.put(key, bytes(stored), db=database)
 
 
 def oracle(store: EventStore, projection: Projection, to: int | None = None) -> Mapping[str, object]:

@@ -6,11 +6,9 @@ Tables show the end of an id. UUIDs of version 7 begin with the time, so those m
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Final, cast
+from typing import Final
 from uuid import UUID
 
-from eventstore import keys
 from eventstore.errors import NotFound, Refused
 from eventstore.log import Log
 
@@ -25,8 +23,6 @@ LATEST: Final = "@latest"
 
 _HEX: Final = re.compile(r"[0-9a-f]+")
 _ID_CHARACTERS: Final = 32
-_ID_BYTES: Final = 16
-_LAST: Final = b"\xff" * 9
 
 
 def find_context(log: Log, text: str) -> UUID:
@@ -35,7 +31,7 @@ def find_context(log: Log, text: str) -> UUID:
     Raises ``NotFound`` (``context_not_found``) or ``Refused`` (``invalid_argument``, ``ambiguous_id``).
     """
     if text != LATEST:
-        return _find(log, text, "context", keys.BY_CONTEXT)
+        return _find(log, text, "context")
     with log.reading() as txn:
         head = log.head(txn).position
         if head == 0:
@@ -45,10 +41,10 @@ def find_context(log: Log, text: str) -> UUID:
 
 def find_message(log: Log, text: str) -> UUID:
     """The message that ``text`` names: an id, or a unique start or end of one. Raises as ``find_context``."""
-    return _find(log, text, "message", keys.MESSAGES)
+    return _find(log, text, "message")
 
 
-def _find(log: Log, text: str, noun: str, database: bytes) -> UUID:
+def _find(log: Log, text: str, noun: str) -> UUID:
     wanted = text.strip().removeprefix("…").replace("-", "").lower()
     if len(wanted) < CHARACTERS_MIN or len(wanted) > _ID_CHARACTERS or not _HEX.fullmatch(wanted):
         raise Refused(
@@ -58,7 +54,9 @@ def _find(log: Log, text: str, noun: str, database: bytes) -> UUID:
         )
     if len(wanted) == _ID_CHARACTERS:
         return UUID(wanted)
-    found = [key for key in _ids(log, database) if _abbreviates(wanted, key.hex())]
+    with log.reading() as txn:
+        every = log.context_keys(txn) if noun == "context" else log.message_keys(txn)
+        found = [key for key in every if _abbreviates(wanted, key.hex())]
     if not found:
         code = "context_not_found" if noun == "context" else "message_not_found"
         raise NotFound(code, f"no {noun} has an id that starts or ends with {text}", value=text)
@@ -75,18 +73,3 @@ def _find(log: Log, text: str, noun: str, database: bytes) -> UUID:
 
 def _abbreviates(wanted: str, whole: str) -> bool:
     return whole.startswith(wanted) or whole.endswith(wanted)
-
-
-def _ids(log: Log, database: bytes) -> Iterator[bytes]:
-    """The ids with which the keys of a database begin, each once. About a million a second."""
-    after = bytes(_ID_BYTES)
-    with log.reading() as txn, txn.cursor(log.databases[database]) as cursor:
-        while cursor.set_range(after):
-            for key in cast("Iterator[bytes]", cursor.iternext(values=False)):
-                if len(key) > _ID_BYTES:  # many rows of one id: leap over them
-                    yield key[:_ID_BYTES]
-                    after = key[:_ID_BYTES] + _LAST
-                    break
-                yield key
-            else:
-                return
