@@ -23,6 +23,7 @@ from eventstore.errors import Damaged
 from eventstore.log import Log
 from projections.bookkeeping import Bookkeeping
 from projections.generations import Failure, Generation, failure_of
+from projections.news import News
 from projections.projection import Projection
 from projections.rows import BufferedRows
 
@@ -116,6 +117,7 @@ class Following:
         self.stopping: bool = False
         self.hurry: bool = False
         self.folding: str | None = None
+        self.news: News = News()
         self._log = log
         self._books = books
         self._monotonic = monotonic
@@ -214,7 +216,13 @@ class Following:
             position = running[0].position
             if position >= goal or sum(track.rows.bytes for track in running) >= ROWS_BYTES_MAX:
                 return
-            commits, reached = self._page(position, running, goal)
+            kinds = 0
+            for track in running:
+                kinds |= track.projection.kinds
+            reached = self.news.skip(position, goal, kinds)
+            commits: list[Commit] = []
+            if reached == position:
+                commits, reached = self._page(position, goal, kinds)
             for track in running:
                 self.folding = track.projection.name
                 track.fold(commits, reached, self._past)
@@ -224,11 +232,8 @@ class Following:
             if self.stopping or (sliced and self.hurry):
                 return
 
-    def _page(self, after: int, tracks: list[Track], goal: int) -> tuple[list[Commit], int]:
-        """The next commits that any of the tracks folds, and the position reached."""
-        kinds = 0
-        for track in tracks:
-            kinds |= track.projection.kinds
+    def _page(self, after: int, goal: int, kinds: int) -> tuple[list[Commit], int]:
+        """The next commits with any of the kinds, and the position reached."""
         with self._log.reading() as txn:
             return self._log.commits(
                 txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal

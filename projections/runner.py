@@ -180,8 +180,9 @@ class Runner:
         unused = [census.unused(name) for name in sorted(entries) if name not in self._views.projections]
         return RunnerStatus(census.head, reads_only, failure, (*configured, *unused))
 
-    def _committed(self, position: int) -> None:
+    def _committed(self, after: int, position: int, kinds: int) -> None:
         """On the writer's thread."""
+        self._following.news.tell(after, position, kinds)
         self._durable = position
         if not self._wake.is_set():
             self._wake.set()
