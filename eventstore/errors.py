@@ -33,7 +33,9 @@ CODES: Final[dict[str, Code]] = {
     "too_many_branches": Code(REFUSED, 422, "Delete branches that are no longer needed."),
     "too_many_open_streams": Code(REFUSED, 422, "Finalize streams, or sweep those whose producer died."),
     "unknown_dialect": Code(REFUSED, 422, "Use one of the dialects named in the message."),
-    "malformed_stream": Code(REFUSED, 422, "Check that the input is a recording of the named dialect."),
+    "malformed_stream": Code(
+        REFUSED, 422, "Check that it is a provider's stream, and its dialect: anthropic or openai_chat."
+    ),
     "unknown_projection": Code(NOT_FOUND, 404, "See `turnlog stats` for the projections of this store."),
     "invalid_projection": Code(REFUSED, 422, "Correct the projection named in the message."),
     # The write model says no: the history of the context does not allow it.
