@@ -209,6 +209,7 @@ class EventStore:
 
     def version_of(self, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
+        validation.check_id(context_id, "context_id")
         with self.log.reading() as txn:
             return self.log.version_of(txn, context_id)
 
@@ -262,6 +263,7 @@ class EventStore:
         subscriber costs the writer nothing, it just reads on later. With ``live=False`` it ends when it has
         caught up. Cancelling loses nothing: go on from the last commit's position.
         """
+        validation.check_optional_ids(context_id=context_id)
         if self._closed:
             raise Unavailable("log_closed", "the log is closed", path=str(self.path))
         return subscribe(self.log, self._signal, after, context_id=context_id, kinds=kinds, live=live)

@@ -37,6 +37,7 @@ from eventstore.errors import Refused
 from eventstore.events import ChunkRun, StreamResumed, StreamStarted
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_optional_ids
 from turnlog.stream import StreamRecorder, describe
 
 FINALIZE_SECONDS: Final = 5.0
@@ -67,6 +68,7 @@ async def record(
     Cancellation: the end is written all the same, for at most ``FINALIZE_SECONDS``. Raises what
     ``EventStore.append`` raises, at the start, in ``write`` and ``flush``, or when the block is left.
     """
+    check_optional_ids(parent_id=parent_id)
     recorder = StreamRecorder(store, context_id, message_id or uuid7(), epoch=epoch, clock=clock)
     started = StreamStarted(recorder.message_id, role, branch, parent_id, model, metadata, recorder.now())
     await begin(recorder, started)

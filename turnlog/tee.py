@@ -36,6 +36,7 @@ from eventstore.context import MAIN
 from eventstore.events import StreamFinalized, StreamStarted
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_optional_ids
 from turnlog.dialects import dialect as dialect_named
 from turnlog.dialects.interpreter import Interpreter
 from turnlog.feeder import CLOSE_SECONDS, Feeder, Provided
@@ -81,6 +82,7 @@ def tee(
     bare lines ``invalid_argument``, and whatever the provider's iterator raises, each after the events
     before it were passed on.
     """
+    check_optional_ids(parent_id=parent_id)
     started = StreamStarted(message_id or uuid7(), role, branch, parent_id, model, metadata)
     recorder = StreamRecorder(store, context_id, started.message_id, epoch=epoch, clock=clock)
     interpreter = Interpreter(dialect_named(dialect), keep_raw)
