@@ -29,6 +29,7 @@ CODES: Final[dict[str, Code]] = {
     "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
     "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),
     "metadata_too_large": Code(REFUSED, 413, "Keep commit metadata to ids; content goes into events."),
+    "context_metadata_too_large": Code(REFUSED, 413, "Remove members by null; content goes into messages."),
     "nested_too_deeply": Code(REFUSED, 422, "Flatten the value."),
     "too_many_branches": Code(REFUSED, 422, "Delete branches that are no longer needed."),
     "too_many_open_streams": Code(REFUSED, 422, "Finalize streams, or sweep those whose producer died."),

@@ -27,6 +27,10 @@ keys, which end at 511 bytes: 100 characters are at most 400."""
 COMPRESS_BYTES_MIN: Final = 1_024
 """Bodies below this are stored as they are: zstd's frame and call would cost more than they save."""
 
+CONTEXT_METADATA_BYTES_MAX: Final = 256 * 1024
+"""Encoded bytes of a context's title, config, attributes and tags together. A long system prompt with its
+tools is under 100 KiB; every change stores all four anew in the views."""
+
 BRANCHES_MAX: Final = 1_000
 """Branches of one context: each row of its history holds all heads."""
 

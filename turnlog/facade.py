@@ -230,7 +230,7 @@ class Context:
         return await self.log.queries.diff(self.id, a, b)
 
     async def update(self, changes: dict[str, Json]) -> Committed:
-        """Change title, config, attributes or tags by an RFC 7396 merge patch."""
+        """Change title, config, attributes or tags, together 256 KiB at most, by an RFC 7396 merge patch."""
         return await self.append(ContextUpdated(changes))
 
     async def set_state(self, state: str, detail: Json = None) -> Committed:
