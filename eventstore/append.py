@@ -22,8 +22,9 @@ from eventstore.context import WriteModel, evolve
 from eventstore.errors import Refused, WrongExpectedVersion
 from eventstore.events import ChunkRun, Event, ForkedFrom, MessageAppended, Record, StreamStarted
 from eventstore.frame import Prepared
-from eventstore.limits import SNAPSHOT_EVENTS, WRITE_MODELS_CACHED_MAX
+from eventstore.limits import SNAPSHOT_EVENTS
 from eventstore.log import Head, Log
+from eventstore.models import Models
 from eventstore.rules import StoredChunk, check
 from eventstore.units import Clock
 
@@ -57,7 +58,7 @@ class Appender:
         self._log = log
         self._clock = clock
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._models: dict[bytes, WriteModel] = {}
+        self._models = Models()
         self._rows: dict[bytes, list[tuple[bytes, bytes]]] = {name: [] for name in keys.DATABASES}
         self._now = 0
         self.head: Head
@@ -99,7 +100,7 @@ class Appender:
             for message_id, place in past.added.items():
                 value = keys.message_value(request.context_key, place[1], place[2])
                 self._rows[keys.MESSAGES].append((message_id.bytes, value))
-            self._models[request.context_key] = copy
+            self._models.put(request.context_key, copy)
         else:
             self._put(request, prepared, model.version + 1)
             copy = model
@@ -198,9 +199,7 @@ class Appender:
         model = self._models.get(request.context_key)
         if model is None:
             model = self._load(txn, request.append.context_id)
-            if len(self._models) >= WRITE_MODELS_CACHED_MAX:
-                del self._models[next(iter(self._models))]
-            self._models[request.context_key] = model
+            self._models.put(request.context_key, model)
         return model
 
     def _load(self, txn: lmdb.Transaction, context_id: UUID) -> WriteModel:

@@ -49,8 +49,9 @@ INBOX_REQUESTS_MAX: Final = 8_192
 INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes waiting for the writer before ``append`` itself waits."""
 
-WRITE_MODELS_CACHED_MAX: Final = 10_000
-"""Contexts whose write model stays in memory, about 1 KiB each."""
+WRITE_MODELS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Memory of the write models that are kept: of 40,000 contexts with a branch and little metadata, or of 40
+with as many branches and open streams and as much metadata as there can be."""
 
 SNAPSHOT_EVENTS: Final = 1_000
 """A context's write model is stored anew after this many events, so that loading one folds at

@@ -17,7 +17,7 @@ from eventstore import keys
 from eventstore.commits import Append, Commit
 from eventstore.errors import Refused
 from eventstore.events import BranchMoved, ContextCreated, ContextUpdated, CustomRecorded, StreamStarted
-from eventstore.limits import CONTEXT_METADATA_BYTES_MAX, SNAPSHOT_EVENTS, WRITE_MODELS_CACHED_MAX
+from eventstore.limits import CONTEXT_METADATA_BYTES_MAX, SNAPSHOT_EVENTS
 from eventstore.log import Log
 from eventstore.store import EventStore
 
@@ -130,8 +130,7 @@ async def test_a_snapshot_that_cannot_be_trusted_is_ignored(
 async def test_more_contexts_than_are_kept_in_memory_are_loaded_anew(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventstore.append.WRITE_MODELS_CACHED_MAX", 3)
-    assert WRITE_MODELS_CACHED_MAX > 3
+    monkeypatch.setattr("eventstore.models.WRITE_MODELS_BYTES_MAX", 6_000)
     contexts = [ident(n) for n in range(1, 11)]
     await store.append_many([Append(context, (ContextCreated(),)) for context in contexts])
     for turn in range(3):

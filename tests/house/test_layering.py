@@ -23,6 +23,7 @@ LAYERS: Final = (
     "eventstore.frame",
     "eventstore.metadata",
     "eventstore.context",
+    "eventstore.models",
     "eventstore.rules",
     "eventstore.environment",
     "eventstore.shared",
