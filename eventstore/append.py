@@ -22,8 +22,9 @@ from eventstore.context import OpenStream, WriteModel, evolve, evolve_chunks
 from eventstore.errors import Refused, WrongExpectedVersion
 from eventstore.events import ChunkRun, Event, ForkedFrom, MessageAppended, Record, StreamStarted
 from eventstore.filing import Filing
-from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX, WRITE_MODELS_CACHED_MAX
+from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX
 from eventstore.log import Log
+from eventstore.models import Models
 from eventstore.request import Request
 from eventstore.rules import StoredChunk, check
 from eventstore.stored import Head
@@ -48,7 +49,7 @@ class Appender:
         self._log = log
         self._clock = clock
         self._compressor = zstandard.ZstdCompressor(level=1)
-        self._models: dict[bytes, WriteModel] = {}
+        self._models = Models()
         self._filing = Filing(log)
         self.head: Head
         self.forget()
@@ -99,7 +100,7 @@ class Appender:
         for message_id, place in past.added.items():
             value = keys.message_value(request.context_key, place[1], place[2])
             self._filing.rows[keys.MESSAGES].append((message_id.bytes, value))
-        self._models[request.context_key] = copy
+        self._models.put(request.context_key, copy)
         return self._appended(request.context_key, copy, prepared.event_count)
 
     def _appended(self, context_key: bytes, model: WriteModel, events: int) -> Committed:
@@ -202,9 +203,7 @@ class Appender:
         model = self._models.get(request.context_key)
         if model is None:
             model = self._load(txn, request.append.context_id)
-            if len(self._models) >= WRITE_MODELS_CACHED_MAX:
-                del self._models[next(iter(self._models))]
-            self._models[request.context_key] = model
+            self._models.put(request.context_key, model)
         return model
 
     def _load(self, txn: lmdb.Transaction, context_id: UUID) -> WriteModel:

@@ -1,8 +1,8 @@
 """The write model, pure: what must be remembered of a context to judge its next event.
 
-That is its version, its branches and its open streams. Whether a message exists is not remembered here but
-asked of the log (``rules.Known``), so the model stays small however long the context is. ``evolve`` applies
-recorded events to it; ``rules.check`` judges what may be recorded.
+That is its version, its branches, its open streams and its metadata, each within bounds. Whether a message
+exists is not remembered here but asked of the log (``rules.Known``), so the model stays small however long
+the context is. ``evolve`` applies recorded events to it; ``rules.check`` judges what may be recorded.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from eventstore import metadata
 from eventstore.events import (
     BranchDeleted,
     BranchMoved,
@@ -45,7 +46,7 @@ class OpenStream(msgspec.Struct, array_like=True):
 
 
 class WriteModel(msgspec.Struct, array_like=True):
-    """A context as far as its next event depends on it."""
+    """A context as far as its next event depends on it. ``metadata`` is encoded (``metadata.encode``)."""
 
     context_id: UUID
     version: int = 0
@@ -54,6 +55,7 @@ class WriteModel(msgspec.Struct, array_like=True):
     active_branch: str = MAIN
     branches: dict[str, UUID | None] = {}
     streams: dict[UUID, OpenStream] = {}
+    metadata: bytes = metadata.EMPTY
 
     def copy(self) -> WriteModel:
         """A copy that can evolve without changing this one."""
@@ -74,6 +76,9 @@ def evolve(model: WriteModel, event: Record) -> None:
         case ContextCreated():
             model.branches[MAIN] = None
             model.forked_from = event.forked_from
+            model.metadata = metadata_after(model, event)
+        case ContextUpdated():
+            model.metadata = metadata_after(model, event)
         case ContextDeleted():
             model.deleted = True
         case MessageAppended():
@@ -91,7 +96,7 @@ def evolve(model: WriteModel, event: Record) -> None:
             model.active_branch = event.branch
         case BranchDeleted():
             del model.branches[event.branch]
-        case ContextUpdated() | StateChanged() | MessageRedacted() | CustomRecorded():
+        case StateChanged() | MessageRedacted() | CustomRecorded():
             pass
         case ChunkRun() | ChunkReceived():
             raise TypeError("chunks evolve as runs")
@@ -103,3 +108,10 @@ def evolve_chunks(model: WriteModel, stream: OpenStream, count: int) -> None:
     """Apply the next chunks of one of its open streams."""
     model.version += count
     stream.sequence += count
+
+
+def metadata_after(model: WriteModel, event: ContextCreated | ContextUpdated) -> bytes:
+    """The context's metadata as the event leaves it, encoded."""
+    if isinstance(event, ContextCreated):
+        return metadata.encode(metadata.Metadata(event.title, event.config, event.attributes))
+    return metadata.encode(metadata.updated(metadata.decode(model.metadata), event.changes))

@@ -29,11 +29,14 @@ CODES: Final[dict[str, Code]] = {
     "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
     "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),
     "metadata_too_large": Code(REFUSED, 413, "Keep commit metadata to ids; content goes into events."),
+    "context_metadata_too_large": Code(REFUSED, 413, "Remove members by null; content goes into messages."),
     "nested_too_deeply": Code(REFUSED, 422, "Flatten the value."),
     "too_many_branches": Code(REFUSED, 422, "Delete branches that are no longer needed."),
     "too_many_open_streams": Code(REFUSED, 422, "Finalize streams, or sweep those whose producer died."),
     "unknown_dialect": Code(REFUSED, 422, "Use one of the dialects named in the message."),
-    "malformed_stream": Code(REFUSED, 422, "Check that the input is a recording of the named dialect."),
+    "malformed_stream": Code(
+        REFUSED, 422, "Check that it is a provider's stream, and its dialect: anthropic or openai_chat."
+    ),
     "unknown_projection": Code(NOT_FOUND, 404, "See `turnlog stats` for the projections of this store."),
     "invalid_projection": Code(REFUSED, 422, "Correct the projection named in the message."),
     # The write model says no: the history of the context does not allow it.

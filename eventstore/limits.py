@@ -27,6 +27,10 @@ keys, which end at 511 bytes: 100 characters are at most 400."""
 COMPRESS_BYTES_MIN: Final = 1_024
 """Bodies below this are stored as they are: zstd's frame and call would cost more than they save."""
 
+CONTEXT_METADATA_BYTES_MAX: Final = 256 * 1024
+"""Encoded bytes of a context's title, config, attributes and tags together. A long system prompt with its
+tools is under 100 KiB; every change stores all four anew in the views."""
+
 BRANCHES_MAX: Final = 1_000
 """Branches of one context: each row of its history holds all heads."""
 
@@ -45,8 +49,9 @@ INBOX_REQUESTS_MAX: Final = 8_192
 INBOX_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes waiting for the writer before ``append`` itself waits."""
 
-WRITE_MODELS_CACHED_MAX: Final = 10_000
-"""Contexts whose write model stays in memory, about 1 KiB each."""
+WRITE_MODELS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Memory of the write models that are kept: of 40,000 contexts with a branch and little metadata, or of 40
+with as many branches and open streams and as much metadata as there can be."""
 
 SNAPSHOT_EVENTS: Final = 1_000
 """A context's write model is stored anew after this many events, so that loading one folds at

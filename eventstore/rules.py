@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET
 
 from eventstore.content import Kind
-from eventstore.context import OpenStream, WriteModel
+from eventstore.context import OpenStream, WriteModel, metadata_after
 from eventstore.errors import Refused
 from eventstore.events import (
     BranchDeleted,
@@ -34,7 +34,7 @@ from eventstore.events import (
     StreamResumed,
     StreamStarted,
 )
-from eventstore.limits import BRANCHES_MAX, OPEN_STREAMS_MAX
+from eventstore.limits import BRANCHES_MAX, CONTEXT_METADATA_BYTES_MAX, OPEN_STREAMS_MAX
 
 StoredChunk: TypeAlias = tuple[Kind, str | None, str, bytes | None]
 """What makes a repeated chunk the same: kind, part, delta and raw bytes; not when it arrived."""
@@ -87,10 +87,10 @@ def check(model: WriteModel, event: Record, known: Known, epoch: int = 1) -> Rec
         case BranchSwitched():
             _check_branch(model, event.branch)
         case BranchDeleted():
-            _check_branch(model, event.branch)
-            if event.branch == model.active_branch:
-                raise _refused("branch_active", "the branch is active", model, branch=event.branch)
-        case ContextUpdated() | StateChanged() | ContextDeleted() | CustomRecorded():
+            _check_branch_deleted(model, event.branch)
+        case ContextUpdated():
+            _check_metadata(model, event)
+        case StateChanged() | ContextDeleted() | CustomRecorded():
             pass
         case ChunkReceived():
             raise TypeError("chunks are checked as runs")
@@ -117,7 +117,22 @@ def _check_created(model: WriteModel, event: ContextCreated, known: Known) -> Co
             source_id=source.context_id,
             version=source.version,
         )
+    _check_metadata(model, event)
     return event
+
+
+def _check_metadata(model: WriteModel, event: ContextCreated | ContextUpdated) -> None:
+    """Each change is bounded as an event, but what they add up to would be stored anew at each of them."""
+    size = len(metadata_after(model, event))
+    if size > CONTEXT_METADATA_BYTES_MAX:
+        raise _refused(
+            "context_metadata_too_large",
+            f"title, config, attributes and tags would take {size} bytes; the limit is "
+            f"{CONTEXT_METADATA_BYTES_MAX}",
+            model,
+            limit=CONTEXT_METADATA_BYTES_MAX,
+            actual=size,
+        )
 
 
 def _check_message(
@@ -185,6 +200,12 @@ def _check_own_message(model: WriteModel, message_id: UUID, known: Known) -> Non
 def _check_branch(model: WriteModel, branch: str) -> None:
     if branch not in model.branches:
         raise _refused("branch_not_found", "no such branch in this context", model, branch=branch)
+
+
+def _check_branch_deleted(model: WriteModel, branch: str) -> None:
+    _check_branch(model, branch)
+    if branch == model.active_branch:
+        raise _refused("branch_active", "the branch is active", model, branch=branch)
 
 
 def _visible(model: WriteModel, message_id: UUID, known: Known) -> bool:

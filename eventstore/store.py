@@ -13,7 +13,7 @@ from uuid import UUID
 import anyio.lowlevel
 import anyio.to_thread
 
-from eventstore import keys
+from eventstore import keys, validation
 from eventstore.closing import Once
 from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion
 from eventstore.content import Json
@@ -211,6 +211,7 @@ class EventStore:
 
     def version_of(self, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
+        validation.check_id(context_id, "context_id")
         with self.log.reading() as txn:
             return self.log.version_of(txn, context_id)
 
@@ -237,6 +238,7 @@ class EventStore:
         The first and last may hold versions outside. Raises ``NotFound`` (``context_not_found``) or
         ``Damaged``.
         """
+        validation.check_id(context_id, "context_id")
         with self.log.reading() as txn:
             if not self.log.has_context(txn, context_id):
                 raise context_not_found(context_id)
@@ -265,6 +267,7 @@ class EventStore:
         subscriber costs the writer nothing, it just reads on later. With ``live=False`` it ends when it has
         caught up. Cancelling loses nothing: go on from the last commit's position.
         """
+        validation.check_optional_ids(context_id=context_id)
         if self._closed:
             raise Unavailable("log_closed", "the log is closed", path=str(self.path))
         return subscribe(self.log, self._signal, after, context_id=context_id, kinds=kinds, live=live)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from math import isfinite
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 from uuid import UUID
 
 import msgspec
 from msgspec import UNSET
 
 from eventstore.commits import Append, Expected
+from eventstore.content import Kind, Role
 from eventstore.errors import Refused
-from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun, ContextUpdated
+from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun, ContextUpdated, Outcome
 from eventstore.limits import COMMIT_EVENTS_MAX, JSON_DEPTH_MAX
 
 _SCALARS: Final = (str, int, bool, type(None))
 _FREE_FIELDS: Final = ("data", "content", "detail")
 _OBJECT_FIELDS: Final = ("config", "attributes", "changes", "metadata", "usage", "error")
 _CHANGEABLE: Final = {"title": str, "config": dict, "attributes": dict, "tags": (list, tuple)}
+_CHOICES: Final[dict[str, tuple[str, ...]]] = {
+    "role": get_args(Role),
+    "kind": get_args(Kind),
+    "outcome": get_args(Outcome),
+}
+_KINDS: Final = _CHOICES["kind"]
 _ID_FIELDS: Final = ("message_id", "parent_id", "head", "previous", "context_id")
 
 
@@ -53,9 +60,9 @@ def check(append: Append) -> None:
 
 def check_arguments(append: Append) -> None:
     """The part of ``check`` that is not about the events and the metadata."""
-    _check_uuid(append.context_id, "context_id")
+    check_id(append.context_id, "context_id")
     if append.commit_id is not None:
-        _check_uuid(append.commit_id, "commit_id")
+        check_id(append.commit_id, "commit_id")
     expected = append.expected_version
     if not isinstance(expected, Expected) and (type(expected) is not int or not 0 <= expected <= NUMBER_MAX):
         raise Refused("invalid_argument", "expected_version is neither a version nor ANY or EXISTS")
@@ -63,9 +70,38 @@ def check_arguments(append: Append) -> None:
         raise Refused("invalid_argument", "epoch is not a positive number")
 
 
-def _check_uuid(value: object, name: str) -> None:
+def check_id(value: object, argument: str) -> None:
+    """Refuse what is not a UUID, such as the text of one: every way in asks this of its ids.
+
+    Raises ``Refused`` with code ``invalid_argument``.
+    """
     if not isinstance(value, UUID):
-        raise Refused("invalid_argument", f"{name} is a {type(value).__name__}, not a UUID")
+        raise Refused(
+            "invalid_argument",
+            f"{argument} is a {type(value).__name__}, not a uuid.UUID: of a text make one by UUID(text)",
+            argument=argument,
+        )
+
+
+def check_optional_ids(**ids: object) -> None:
+    """``check_id`` for arguments that may be left out, each by its name."""
+    for argument, value in ids.items():
+        if value is not None and value is not UNSET:
+            check_id(value, argument)
+
+
+def check_choice(value: object, argument: str) -> None:
+    """Refuse a role, kind or outcome that there is not. Raises ``Refused`` with code ``invalid_argument``."""
+    if value not in _CHOICES[argument]:
+        raise Refused(
+            "invalid_argument", f"{argument} is none of {', '.join(_CHOICES[argument])}", argument=argument
+        )
+
+
+def _check_choice(value: object, field: str, place: str) -> None:
+    if value not in _CHOICES[field]:
+        place = f"{place}, field {field}"
+        raise Refused("invalid_event", f"{place} is none of {', '.join(_CHOICES[field])}", place=place)
 
 
 def _check_id(value: object, place: str) -> None:
@@ -81,6 +117,8 @@ def _check_chunk(chunk: ChunkReceived, index: int) -> None:
     if type(chunk.sequence) is not int or type(chunk.at) is not int:
         place = f"event {index}"
         raise Refused("invalid_event", f"{place}: sequence or at is not an int", place=place)
+    if chunk.kind not in _KINDS:
+        _check_choice(chunk.kind, "kind", f"event {index}")
     if chunk.raw is not None and type(chunk.raw) is not bytes:
         place = f"event {index}, field raw"
         raise Refused("invalid_event", f"{place} is a {type(chunk.raw).__name__}, not bytes", place=place)
@@ -88,6 +126,7 @@ def _check_chunk(chunk: ChunkReceived, index: int) -> None:
 
 def _check_run(run: ChunkRun, index: int) -> None:
     _check_id(run.message_id, f"event {index}, field message_id")
+    _check_choice(run.kind, "kind", f"event {index}")
     if isinstance(cast("object", run.raws), (list, tuple)):
         for raw in run.raws or ():
             if raw is not None and type(raw) is not bytes:
@@ -114,6 +153,8 @@ def _check_struct(shape: msgspec.Struct, place: str) -> None:
         if field in _ID_FIELDS:
             if value is not None and value is not UNSET:
                 _check_id(value, f"{place}, field {field}")
+        elif field in _CHOICES:
+            _check_choice(value, field, place)
         elif field == "forked_from":
             if isinstance(value, msgspec.Struct):
                 _check_struct(value, f"{place}, field {field}")

@@ -33,6 +33,7 @@ from eventstore.events import (
     StreamResumed,
     StreamStarted,
 )
+from eventstore.metadata import Metadata, updated
 from projections.cuts import progress_at
 from projections.layout import (
     BY_UPDATED,
@@ -42,7 +43,6 @@ from projections.layout import (
     METADATA,
     ContextRow,
     HistoryRow,
-    MetadataRow,
     OpenStream,
     by_updated,
     context_rows,
@@ -52,7 +52,6 @@ from projections.layout import (
     scope_of,
     versioned,
 )
-from projections.metadata import updated
 from projections.projection import Past, Rows
 
 
@@ -128,7 +127,7 @@ def _evolve(row: ContextRow, event: Record, version: int, rows: Rows, key: bytes
     match event:
         case ContextCreated():
             _create(row, event)
-            _put_metadata(row, MetadataRow(event.title, event.config, event.attributes), version, rows, key)
+            _put_metadata(row, Metadata(event.title, event.config, event.attributes), version, rows, key)
         case ContextUpdated():
             before = metadata_rows.decode(rows.get(METADATA, versioned(key, last.metadata_version)) or b"")
             last.name = ", ".join(sorted(event.changes))
@@ -178,7 +177,7 @@ def _create(row: ContextRow, event: ContextCreated) -> None:
     row.last.active_branch = MAIN
 
 
-def _put_metadata(row: ContextRow, metadata: MetadataRow, version: int, rows: Rows, key: bytes) -> None:
+def _put_metadata(row: ContextRow, metadata: Metadata, version: int, rows: Rows, key: bytes) -> None:
     row.title, row.tags = metadata.title, metadata.tags
     row.last.metadata_version = version
     rows.put(METADATA, versioned(key, version), metadata_rows.encode(metadata))

@@ -5,9 +5,10 @@ from __future__ import annotations
 from uuid import UUID
 
 from eventstore.events import Outcome
+from eventstore.metadata import Metadata
 from projections.answers import BranchMove, ContextState, Diff, MessageEntry, StateChange, StreamChange
 from projections.entries import Seen, entry_of
-from projections.layout import BY_VERSION, REDACTIONS, MetadataRow, versioned
+from projections.layout import BY_VERSION, REDACTIONS, versioned
 from projections.metadata import changes_between
 from projections.pages import checked_limit
 from projections.snapshot import Snapshot
@@ -51,8 +52,8 @@ def diff(snapshot: Snapshot, context_id: UUID, a: Resolved, b: Resolved, limit: 
     )
 
 
-def _metadata(state: ContextState) -> MetadataRow:
-    return MetadataRow(state.title, state.config, state.attributes, state.tags)
+def _metadata(state: ContextState) -> Metadata:
+    return Metadata(state.title, state.config, state.attributes, state.tags)
 
 
 def _between(

@@ -4,7 +4,7 @@ All integers in keys are big-endian, so that byte order is numeric order; ids ar
 
     contexts    contexts          context                                      -> ContextRow
                 context_history   context | version u64                        -> HistoryRow
-                context_metadata  context | version u64                        -> MetadataRow
+                context_metadata  context | version u64                        -> Metadata
                 context_details   context | version u64                        -> msgpack of a state's detail
                 by_updated        scope | deleted u8 | MAX - time u64 | context -> nothing
     messages    messages          message                                      -> MessageRow
@@ -32,6 +32,7 @@ import msgspec
 from eventstore.content import Json, Role
 from eventstore.errors import Damaged
 from eventstore.events import ForkedFrom, Outcome
+from eventstore.metadata import Metadata
 
 CONTEXTS: Final = "contexts"
 HISTORY: Final = "context_history"
@@ -84,15 +85,6 @@ class HistoryRow(msgspec.Struct, array_like=True):
     streams: dict[UUID, OpenStream] = {}
     metadata_version: int = 0
     detail_version: int = 0
-
-
-class MetadataRow(msgspec.Struct, array_like=True):
-    """What ``context.updated`` changes."""
-
-    title: str | None = None
-    config: dict[str, Json] = {}
-    attributes: dict[str, Json] = {}
-    tags: list[str] = []
 
 
 class ContextRow(msgspec.Struct, array_like=True):
@@ -216,7 +208,7 @@ _encoder: Final = msgspec.msgpack.Encoder(uuid_format="bytes")
 
 context_rows: Final = Codec(ContextRow)
 history_rows: Final = Codec(HistoryRow)
-metadata_rows: Final = Codec(MetadataRow)
+metadata_rows: Final = Codec(Metadata)
 message_rows: Final = Codec(MessageRow)
 timeline_rows: Final = Codec(TimelineRow)
 open_stream_rows: Final = Codec(OpenStreamRow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -12,6 +12,7 @@ import msgspec
 
 from eventstore.content import Role
 from eventstore.errors import NotFound, Refused
+from eventstore.validation import check_choice
 from projections.answers import ContextSummary, MessageEntry, Page
 from projections.entries import Seen, entry_of
 from projections.layout import (
@@ -19,6 +20,7 @@ from projections.layout import (
     BY_TYPE,
     BY_UPDATED,
     BY_VERSION,
+    OPEN_STREAMS,
     PATH_CURSOR_BYTES,
     U64_MAX,
     UPDATED_BYTES,
@@ -26,13 +28,14 @@ from projections.layout import (
     MessageRow,
     by_role,
     by_type,
+    open_stream_rows,
     pack_version,
     path_cursor,
     scope_of,
     version_in,
     versioned,
 )
-from projections.pages import SCANNED_MAX, checked_limit, decode_cursor, encode_cursor
+from projections.pages import PAGE_ITEMS_MAX, SCANNED_MAX, checked_limit, decode_cursor, encode_cursor
 from projections.paths import Node, Path
 from projections.snapshot import Items, Snapshot
 from projections.timetravel import Lineage, Resolved
@@ -79,6 +82,20 @@ def _summary(snapshot: Snapshot, context_id: UUID) -> ContextSummary:
     )
 
 
+def open_streams(snapshots: Callable[[], Snapshot]) -> Iterator[tuple[UUID, UUID]]:
+    """Context id and message id of every open stream; each page of them is read at once."""
+    start = b""
+    while True:
+        with snapshots() as snapshot:
+            rows = snapshot.view.scan("timelines", OPEN_STREAMS, start, b"\xff" * 17)
+            page = list(islice(rows, PAGE_ITEMS_MAX))
+        for key, value in page:
+            yield open_stream_rows.decode(value).context_id, UUID(bytes=key)
+        if len(page) < PAGE_ITEMS_MAX:
+            return
+        start = page[-1][0] + b"\x00"
+
+
 class Wanted(msgspec.Struct, frozen=True):
     """Which messages a page is to hold.
 
@@ -118,6 +135,8 @@ def messages(snapshot: Snapshot, context_id: UUID, moment: Resolved, wanted: Wan
 
     Raises ``NotFound`` (``branch_not_found``) or ``Refused`` (``invalid_argument``).
     """
+    if wanted.role is not None:
+        check_choice(wanted.role, "role")
     lineage = Lineage(snapshot, context_id, moment.version)
     if wanted.all_branches:
         found, cursor = _by_version(snapshot, context_id, moment, wanted)

@@ -1,52 +1,15 @@
-"""A context's title, config, attributes and tags: what ``context.updated`` does, and how two differ."""
+"""How a context's metadata differs between two moments."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import cast
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from eventstore.content import Json
-from projections.layout import MetadataRow
-
-
-def merge_patch(target: Json, patch: Json) -> Json:
-    """RFC 7396: objects merge, null removes, anything else replaces. Neither argument changes."""
-    if not isinstance(patch, dict):
-        return patch
-    merged: dict[str, Json] = dict(cast("dict[str, Json]", target)) if isinstance(target, dict) else {}
-    for name, value in cast("dict[str, Json]", patch).items():
-        if value is None:
-            merged.pop(name, None)
-        else:
-            merged[name] = merge_patch(merged.get(name), value)
-    return merged
-
-
-def updated(row: MetadataRow, changes: Mapping[str, Json]) -> MetadataRow:
-    """The row after ``changes``.
-
-    A member that is not one of the four is left out, and so is a value that its place cannot hold: a fold
-    takes whatever the log holds.
-    """
-    document = merge_patch(msgspec.structs.asdict(row), dict(changes))
-    title, tags = document.get("title"), document.get("tags", [])
-    return MetadataRow(
-        title if isinstance(title, str) or title is None else row.title,
-        _object(document.get("config", {}), row.config),
-        _object(document.get("attributes", {}), row.attributes),
-        tags if _are_tags(tags) else row.tags,
-    )
-
-
-def _object(value: Json, otherwise: dict[str, Json]) -> dict[str, Json]:
-    return cast("dict[str, Json]", value) if isinstance(value, dict) else otherwise
-
-
-def _are_tags(value: Json) -> bool:
-    return isinstance(value, list) and all(isinstance(tag, str) for tag in cast("list[object]", value))
+from eventstore.metadata import Metadata
 
 
 class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -57,7 +20,7 @@ class FieldChange(msgspec.Struct, frozen=True, omit_defaults=True):
     after: Json | UnsetType = UNSET
 
 
-def changes_between(before: MetadataRow, after: MetadataRow) -> list[FieldChange]:
+def changes_between(before: Metadata, after: Metadata) -> list[FieldChange]:
     """What differs, object members one by one, in order of path."""
     a, b = msgspec.structs.asdict(before), msgspec.structs.asdict(after)
     return sorted(_differences("", a, b), key=lambda change: change.path)

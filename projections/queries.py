@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import aclosing
 from functools import partial
-from itertools import islice
 from typing import Final, TypeVar
 from uuid import UUID
 
@@ -20,6 +19,7 @@ from eventstore.content import Role
 from eventstore.errors import Refused
 from eventstore.events import ChunkReceived, StreamFinalized
 from eventstore.store import EventStore
+from eventstore.validation import check_id
 from projections import bodies, delivery, listing
 from projections.answers import (
     ChunkPage,
@@ -38,7 +38,7 @@ from projections.chunks import ChunkReader, Withdrawal, stored_runs
 from projections.diff import diff
 from projections.entries import Seen, entry_of, seen
 from projections.history import history
-from projections.layout import OPEN_STREAMS, U64_MAX, VERSION_BYTES, open_stream_rows, version_in
+from projections.layout import U64_MAX, VERSION_BYTES, version_in
 from projections.pages import PAGE_ITEMS_MAX, decode_cursor
 from projections.replay import MonotonicClock, Pace, Sleep, replay
 from projections.runner import Runner
@@ -131,11 +131,13 @@ class Queries:
 
     async def message(self, message_id: UUID, *, at_least: int | None = None) -> MessageEntry:
         """A message's entry, as it is now."""
+        check_id(message_id, "message_id")
         with self._snapshot(await self._applied(at_least, _ALL)) as snapshot:
             return entry_of(snapshot, Seen(message_id, snapshot.message(message_id), U64_MAX))
 
     async def exists(self, message_id: UUID) -> bool:
         """Whether there is a message of that id, in any context."""
+        check_id(message_id, "message_id")
         return self._place(message_id) is not None
 
     async def body(
@@ -151,6 +153,7 @@ class Queries:
         The moment is one of the message's own context; or of ``context_id``, which may be a fork that shares
         the message, and sees it as it was when it forked. A redacted message is empty at every moment.
         """
+        check_id(message_id, "message_id")
         owner = context_id or self._place(message_id)
         if owner is None:
             raise message_not_found(message_id)
@@ -205,7 +208,7 @@ class Queries:
 
     async def timeline(self, message_id: UUID, *, at_least: int | None = None) -> Timeline:
         """A stream in numbers. The chunks of an open one that are not sealed are read and counted."""
-        position = await self._applied(at_least, _TIMELINES)
+        position = await self._applied_to_stream(message_id, at_least)
         with self._snapshot(position) as snapshot:
             row = snapshot.timeline(message_id)
         tally = Tally(message_id, row)
@@ -218,14 +221,14 @@ class Queries:
         self, message_id: UUID, *, after: int = 0, limit: int = 1_000, raw: bool = False
     ) -> ChunkPage:
         """A stream's stored chunks after a sequence. ``raw`` reads the provider's own bytes with them."""
-        position = await self._applied(None, _TIMELINES)
+        position = await self._applied_to_stream(message_id)
         return await delivery.page_of(self._snapshots(position), message_id, after, limit, raw=raw)
 
     async def follow(
         self, message_id: UUID, after: int | None = None, *, raw: bool = False
     ) -> AsyncIterator[ChunkReceived | StreamFinalized]:
         """A stream's chunks after a sequence, stored and then live, to its explicit end; see ``delivery``."""
-        position = await self._applied(None, _TIMELINES)
+        position = await self._applied_to_stream(message_id)
         snapshots = self._snapshots(position)
         withdrawal = Withdrawal(self._store, position, message_id)
         followed = delivery.follow(self._store, snapshots, message_id, withdrawal, after or 0, raw=raw)
@@ -248,7 +251,7 @@ class Queries:
     ) -> AsyncIterator[ReplayChunk | ReplayDone]:
         """A stream's chunks at their recorded intervals divided by ``speed``, then totals; see ``replay``."""
         pace = Pace(speed, from_sequence, to_sequence, from_ms, to_ms, max_gap_ms)
-        position = await self._applied(None, _TIMELINES)
+        position = await self._applied_to_stream(message_id)
         withdrawal = Withdrawal(self._store, position, message_id)
         replayed = replay(self._snapshots(position), message_id, pace, withdrawal, clock, sleep)
         async with aclosing(replayed) as chunks:
@@ -258,16 +261,8 @@ class Queries:
     async def open_streams(self, *, at_least: int | None = None) -> AsyncIterator[tuple[UUID, UUID]]:
         """Context id and message id of every stream that is not finalized, but for deleted contexts."""
         position = await self._applied(at_least, ("timelines",))
-        start = b"\x00" * 16
-        while True:
-            with self._snapshot(position) as snapshot:
-                rows = snapshot.view.scan("timelines", OPEN_STREAMS, start, b"\xff" * 17)
-                page = list(islice(rows, PAGE_ITEMS_MAX))
-            for key, value in page:
-                yield open_stream_rows.decode(value).context_id, UUID(bytes=key)
-            if len(page) < PAGE_ITEMS_MAX:
-                return
-            start = page[-1][0] + b"\x00"
+        for stream in listing.open_streams(self._snapshots(position)):
+            yield stream
 
     def _place(self, message_id: UUID) -> UUID | None:
         """The context of a message."""
@@ -280,6 +275,10 @@ class Queries:
 
     def _snapshots(self, position: int) -> Callable[[], Snapshot]:
         return partial(self._snapshot, position)
+
+    async def _applied_to_stream(self, message_id: UUID, at_least: int | None = None) -> int:
+        check_id(message_id, "message_id")
+        return await self._applied(at_least, _TIMELINES)
 
     async def _applied(self, at_least: int | None, names: tuple[str, ...]) -> int:
         """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means."""
@@ -306,6 +305,7 @@ class Queries:
         *moments: Moment,
     ) -> T:
         """Answer on one snapshot, after waiting for the moments if they are later than what is applied."""
+        check_id(context_id, "context_id")
         position = await self._applied(at_least, names)
         with self._snapshot(position) as snapshot:
             resolved = [resolve(snapshot, context_id, moment) for moment in moments]

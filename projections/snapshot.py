@@ -12,6 +12,7 @@ from eventstore.commits import Commit
 from eventstore.content import Json
 from eventstore.errors import Damaged, NotFound
 from eventstore.log import Log, context_not_found
+from eventstore.metadata import Metadata
 from projections.layout import (
     CONTEXTS,
     DETAILS,
@@ -23,7 +24,6 @@ from projections.layout import (
     ContextRow,
     HistoryRow,
     MessageRow,
-    MetadataRow,
     TimelineRow,
     context_rows,
     decode_detail,
@@ -86,7 +86,7 @@ class Snapshot:
             raise Damaged("view_damaged", "a context has no history", context_id=context_id, version=version)
         return version_in(found[0]), history_rows.decode(found[1])
 
-    def metadata(self, context_id: UUID, row: HistoryRow) -> MetadataRow:
+    def metadata(self, context_id: UUID, row: HistoryRow) -> Metadata:
         """The metadata that a row of history refers to."""
         key = versioned(context_id.bytes, row.metadata_version)
         return metadata_rows.decode(self.view.get("contexts", METADATA, key) or b"")

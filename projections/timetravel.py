@@ -18,6 +18,7 @@ from eventstore.events import (
     Event,
     ForkedFrom,
 )
+from eventstore.validation import check_id
 from projections.answers import ContextState
 from projections.cuts import progress_at
 from projections.layout import HistoryRow
@@ -50,6 +51,10 @@ class AtMessage(msgspec.Struct, frozen=True, tag="message"):
     """Right after the context's message was added; a stream has no chunk then."""
 
     message_id: UUID
+
+    def __post_init__(self) -> None:
+        """Refuse what is no id here, where it was written."""
+        check_id(self.message_id, "message_id")
 
 
 Moment: TypeAlias = Now | AtVersion | AtPosition | AtTime | AtMessage

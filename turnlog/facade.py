@@ -30,6 +30,7 @@ from eventstore.events import (
 )
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_id, check_optional_ids
 from projections.answers import ContextState, Diff, MessageEntry
 from projections.contexts import Contexts
 from projections.loading import installed, load
@@ -79,6 +80,7 @@ class Turnlog:
         Repeated with the same ``commit_id`` it is the same context: its id follows from that unless given.
         Raises ``Refused`` (``context_exists`` when ``context_id`` is taken); see ``EventStore.append``.
         """
+        check_optional_ids(context_id=context_id, commit_id=commit_id)
         context = Context(self, context_id or _new_id(commit_id))
         created = ContextCreated(title, workspace, config or {}, attributes or {})
         await context.append(created, commit_id=commit_id)
@@ -116,6 +118,7 @@ class Context:
     """One conversation. Every method that writes is durable when it returns."""
 
     def __init__(self, log: Turnlog, context_id: UUID) -> None:
+        check_id(context_id, "context_id")
         self.log: Turnlog = log
         self.id: UUID = context_id
 
@@ -149,6 +152,7 @@ class Context:
         ``parent_id`` makes it a sibling of what is there: an edit. Repeated with the same ``commit_id`` it is
         the same message: its id follows from that unless given. Raises ``Refused``.
         """
+        check_optional_ids(message_id=message_id, parent_id=parent_id, commit_id=commit_id)
         message_id = message_id or _new_id(commit_id)
         parts = (TextPart(content),) if isinstance(content, str) else tuple(content)
         branch = branch or await self._active_branch()
@@ -226,7 +230,7 @@ class Context:
         return await self.log.queries.diff(self.id, a, b)
 
     async def update(self, changes: dict[str, Json]) -> Committed:
-        """Change title, config, attributes or tags by an RFC 7396 merge patch."""
+        """Change title, config, attributes or tags, together 256 KiB at most, by an RFC 7396 merge patch."""
         return await self.append(ContextUpdated(changes))
 
     async def set_state(self, state: str, detail: Json = None) -> Committed:
@@ -235,6 +239,7 @@ class Context:
 
     async def redact(self, message_id: UUID, reason: str | None = None) -> Committed:
         """Withdraw a message's text: from now on no read at any moment shows it."""
+        check_id(message_id, "message_id")
         return await self.append(MessageRedacted(message_id, reason))
 
     async def delete(self, reason: str | None = None) -> Committed:

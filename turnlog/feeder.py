@@ -12,6 +12,7 @@ import anyio
 import msgspec
 
 from eventstore.content import Json
+from eventstore.errors import Refused
 from eventstore.events import StreamStarted
 from turnlog.dialects.interpreter import Heard, Interpreter
 from turnlog.dialects.wire import Opened
@@ -161,6 +162,10 @@ class Feeder(Generic[Provided]):
         recorder = self.recorder
         pieces, ended = self._interpreter.end()
         try:
+            if not self._start_tried and self._is_refused():
+                for heard, _ in self._held:
+                    await self._queue(heard.sent)
+                return
             if not self._start_tried:
                 await self._start(None)
             if not self._is_started:
@@ -183,6 +188,10 @@ class Feeder(Generic[Provided]):
             await recorder.end()
         except Exception as error:
             self.error = self.error or error
+
+    def _is_refused(self) -> bool:
+        """Whether this never was a stream of the dialect: then there is no answer to record."""
+        return isinstance(self.error, Refused) and not self._interpreter.recognized
 
     def _change(self) -> None:
         self.changed.set()

@@ -21,24 +21,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, cast
 from uuid import UUID
 
 import anyio
+import anyio.lowlevel
 import structlog
 from msgspec import UNSET, UnsetType
 from uuid_utils.compat import uuid7
 
+from eventstore.commits import Committed
 from eventstore.content import Json, Role
 from eventstore.context import MAIN
-from eventstore.errors import NotFound, Refused
-from eventstore.events import ChunkRun, StreamFinalized, StreamResumed, StreamStarted
+from eventstore.errors import Refused
+from eventstore.events import ChunkRun, StreamResumed, StreamStarted
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_optional_ids
 from turnlog.stream import StreamRecorder, describe
 
 FINALIZE_SECONDS: Final = 5.0
 """How long a recording that was cancelled may hold that up to write its end. Later ``sweep`` writes it."""
+
+SECOND_EPOCH: Final = 2
+"""What a stream is resumed with that never was before; streams start with epoch 1."""
 
 _logger: Final = structlog.get_logger("turnlog.recorder")
 
@@ -62,6 +68,7 @@ async def record(
     Cancellation: the end is written all the same, for at most ``FINALIZE_SECONDS``. Raises what
     ``EventStore.append`` raises, at the start, in ``write`` and ``flush``, or when the block is left.
     """
+    check_optional_ids(parent_id=parent_id)
     recorder = StreamRecorder(store, context_id, message_id or uuid7(), epoch=epoch, clock=clock)
     started = StreamStarted(recorder.message_id, role, branch, parent_id, model, metadata, recorder.now())
     await begin(recorder, started)
@@ -80,25 +87,23 @@ async def resume(
 ) -> AsyncGenerator[StreamRecorder, None]:
     """Go on with an open stream after its last durable chunk, as ``record`` would.
 
-    The new ``epoch``, one above the stream's unless given, fences off the producer before. Raises
-    ``Refused`` (``stream_finalized``, ``stream_not_open``, ``stream_not_found``, ``epoch_not_higher``) or
-    what ``record`` raises.
+    The new ``epoch``, one above the stream's unless given, fences off the producer before. It costs the same
+    however long the stream is. Raises ``Refused`` (``stream_finalized``, ``stream_not_open``,
+    ``stream_not_found``, ``epoch_not_higher``) or what ``record`` raises.
     """
-    if epoch is None:
-        epoch = _read_stream(store, context_id, message_id).epoch + 1
-    recorder = StreamRecorder(store, context_id, message_id, epoch=epoch, clock=clock)
-    await begin(recorder, StreamResumed(message_id, epoch))
-    # Read after the fence went up: from here on no other producer adds a chunk.
-    recorder.go_on_after(_read_stream(store, context_id, message_id).sequence)
+    first_epoch = SECOND_EPOCH if epoch is None else epoch
+    recorder = StreamRecorder(store, context_id, message_id, epoch=first_epoch, clock=clock)
+    version = await _take_over(recorder, epoch)
     async with _ended(recorder):
+        recorder.go_on_after(await _last_sequence(store, context_id, message_id, version))
         yield recorder
 
 
-async def begin(recorder: StreamRecorder, event: StreamStarted | StreamResumed) -> None:
+async def begin(recorder: StreamRecorder, event: StreamStarted | StreamResumed) -> Committed:
     """Append the opening event. Cancelled meanwhile, what was opened is finalized as aborted."""
     task = asyncio.create_task(recorder.start(event))
     try:
-        await asyncio.shield(task)
+        return await asyncio.shield(task)
     except asyncio.CancelledError:
         await _wait_for(recorder, task)
         if task.done() and not task.cancelled() and task.exception() is None:
@@ -158,28 +163,36 @@ async def _wait_for(recorder: StreamRecorder, task: asyncio.Task[Any]) -> None:
         _logger.warning("stream_left_open", message_id=str(recorder.message_id), error=str(failure))
 
 
-class _Progress(NamedTuple):
-    epoch: int
-    sequence: int
+async def _take_over(recorder: StreamRecorder, epoch: int | None) -> int:
+    """Put the fence up: nobody of a lower epoch adds a chunk from here on. Returns the context's version.
+
+    The writer knows the stream's epoch, and names it when it refuses one that is not higher: asking it costs
+    a message to its thread, where reading the log would cost the whole stream.
+    """
+    while True:
+        try:
+            return (await begin(recorder, StreamResumed(recorder.message_id, recorder.epoch))).version
+        except Refused as refused:
+            if epoch is not None or refused.code != "epoch_not_higher":
+                raise
+            recorder.epoch = cast("int", refused.fields["current"]) + 1
 
 
-def _read_stream(store: EventStore, context_id: UUID, message_id: UUID) -> _Progress:
-    with store.log.reading() as txn:
-        place = store.log.message_place(txn, message_id)
-    if place is None or place[0] != context_id:
-        raise NotFound("message_not_found", "no such message in this context", message_id=message_id)
-    if not place[2]:
-        raise Refused("stream_not_open", "the message was not streamed", message_id=message_id)
-    epoch, sequence = 1, 0
-    for commit in store.read_context(context_id, place[1]):
-        for record in commit.records:
+async def _last_sequence(store: EventStore, context_id: UUID, message_id: UUID, version: int) -> int:
+    """The stream's last chunk at or below a version of its context; 0 before the first.
+
+    Reads backwards, so it costs what the context got since that chunk, and lets others run after each commit.
+    """
+    while True:
+        with store.log.reading() as txn:
+            commit = store.log.commit_of(txn, context_id, version)
+        for record in reversed(commit.records):
             match record:
-                case ChunkRun(message_id=owner) if owner == message_id:
-                    sequence = record.last_sequence
-                case StreamResumed(message_id=owner) if owner == message_id:
-                    epoch = record.epoch
-                case StreamFinalized(message_id=owner) if owner == message_id:
-                    raise Refused("stream_finalized", "the stream is finalized", message_id=message_id)
+                case ChunkRun() if record.message_id == message_id:
+                    return record.last_sequence
+                case StreamStarted() if record.message_id == message_id:
+                    return 0
                 case _:
                     pass
-    return _Progress(epoch, sequence)
+        version = commit.first_version - 1
+        await anyio.lowlevel.checkpoint()

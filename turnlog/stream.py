@@ -27,6 +27,7 @@ from eventstore.events import (
 )
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_id
 from turnlog.gathering import Gathering, size_of_chunk
 
 REPEATS_MAX: Final = 3
@@ -81,6 +82,8 @@ class StreamRecorder:
         epoch: int = 1,
         clock: Clock = wall_clock_us,
     ) -> None:
+        check_id(context_id, "context_id")
+        check_id(message_id, "message_id")
         self.context_id: UUID = context_id
         self.message_id: UUID = message_id
         self.epoch: int = epoch

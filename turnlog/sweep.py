@@ -14,6 +14,7 @@ from eventstore.errors import Refused, TurnlogError, WrongExpectedVersion
 from eventstore.events import NUMBER_MAX, ChunkRun, Record, StreamFinalized, StreamResumed, StreamStarted
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_id
 from turnlog.stream import recorder_of
 
 LEASE_SECONDS: Final = 60.0
@@ -49,6 +50,8 @@ async def stop(
     Cancellation: it may or may not have happened; call it again. Raises ``Refused`` (``stream_not_found``,
     ``stream_not_open``) or what ``EventStore.append`` raises.
     """
+    check_id(context_id, "context_id")
+    check_id(message_id, "message_id")
     recorder = recorder_of(message_id)
     if recorder is not None:
         with suppress(TurnlogError):  # its own producer learns of a failure

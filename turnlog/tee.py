@@ -11,9 +11,11 @@ same task as soon as the provider's stream ends, however slowly the consumer fol
 | what ends it                                         | outcome                                          |
 |---|---|
 | the provider's own end was seen                      | completed, whatever happens after it             |
-| the provider's stream ceases before                  | interrupted                                      |
+| the provider's stream ceases before, even at once    | interrupted                                      |
 | the provider reports an error                        | failed, with that error                          |
-| its iterator raises, or sends what the dialect is not | failed; the consumer gets the exception         |
+| its iterator raises, or an event is malformed        | failed; the consumer gets the exception          |
+| what it sent holds no event of the dialect at all    | nothing is written, or ``failed`` where ``model`` |
+|                                                      | had started it; the consumer gets the exception  |
 | its iterator raises a cancellation of its own        | failed; the consumer gets a ``RuntimeError``     |
 | the consumer leaves: ``break``, ``aclose``, cancelled | aborted; the provider's stream is closed        |
 | somebody stops the stream (``sweep.stop``)           | it was finalized as aborted; the iteration ends  |
@@ -34,6 +36,7 @@ from eventstore.context import MAIN
 from eventstore.events import StreamFinalized, StreamStarted
 from eventstore.store import EventStore
 from eventstore.units import Clock, wall_clock_us
+from eventstore.validation import check_optional_ids
 from turnlog.dialects import dialect as dialect_named
 from turnlog.dialects.interpreter import Interpreter
 from turnlog.feeder import CLOSE_SECONDS, Feeder, Provided
@@ -63,7 +66,8 @@ def tee(
         store: the log.
         context_id: the context that gets the message.
         provider_stream: bytes or text of server-sent events in any slices, which come out as one item for
-            each event; or mappings, or objects of the provider's library, which come out as they are.
+            each event; or mappings, or objects of the provider's library, which come out as they are. Lines
+            without their ends (``aiter_lines``) are refused: ``interpreter.py`` says why.
         dialect: a name in ``dialects.DIALECTS``.
         model: the model that was asked. With it the stream is started before the provider is read, so that
             it shows while the model thinks; what the provider says of itself goes to the metadata of the
@@ -74,9 +78,11 @@ def tee(
         clock: when chunks arrive.
 
     Nothing happens before the first event is asked for. Raises ``Refused`` with code ``unknown_dialect`` at
-    once; while iterating what ``EventStore.append`` raises, ``Refused`` with code ``malformed_stream``, and
-    whatever the provider's iterator raises, each after the events before it were passed on.
+    once; while iterating what ``EventStore.append`` raises, ``Refused`` with code ``malformed_stream``, for
+    bare lines ``invalid_argument``, and whatever the provider's iterator raises, each after the events
+    before it were passed on.
     """
+    check_optional_ids(parent_id=parent_id)
     started = StreamStarted(message_id or uuid7(), role, branch, parent_id, model, metadata)
     recorder = StreamRecorder(store, context_id, started.message_id, epoch=epoch, clock=clock)
     interpreter = Interpreter(dialect_named(dialect), keep_raw)

@@ -23,6 +23,7 @@ from eventstore.events import (
     StreamResumed,
     StreamStarted,
 )
+from eventstore.metadata import Metadata, decode
 
 
 def after(*events: Record) -> WriteModel:
@@ -34,6 +35,14 @@ def after(*events: Record) -> WriteModel:
 
 def test_a_new_context_has_an_empty_active_main_branch() -> None:
     assert after(ContextCreated()) == WriteModel(C, version=1, branches={MAIN: None})
+
+
+def test_metadata_is_what_was_created_and_changed() -> None:
+    model = after(
+        ContextCreated("t", config={"a": 1, "b": {"c": 2}}, attributes={"x": 1}),
+        ContextUpdated({"title": None, "config": {"b": {"c": None, "d": 3}}, "tags": ["y"]}),
+    )
+    assert decode(model.metadata) == Metadata(None, {"a": 1, "b": {"d": 3}}, {"x": 1}, ["y"])
 
 
 def test_a_fork_remembers_whose_history_it_shares() -> None:
@@ -91,7 +100,7 @@ def test_a_copy_evolves_by_itself() -> None:
 
 def test_a_snapshot_of_the_model_reads_back_equal() -> None:
     model = after(
-        ContextCreated(forked_from=ForkedFrom(D, 2)),
+        ContextCreated("t", config={"a": [1, {"b": "é"}]}, forked_from=ForkedFrom(D, 2)),
         message(M),
         StreamStarted(S, branch="b", parent_id=None),
         StreamStarted(ident(7)),

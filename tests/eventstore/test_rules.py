@@ -25,7 +25,7 @@ from eventstore.events import (
     StreamStarted,
     tag_of,
 )
-from eventstore.limits import BRANCHES_MAX
+from eventstore.limits import BRANCHES_MAX, CONTEXT_METADATA_BYTES_MAX
 
 CREATED = ContextCreated()
 NOT_FIRST: tuple[Event, ...] = (
@@ -78,6 +78,44 @@ def test_a_refusal_in_the_middle_of_a_commit_refuses_all_of_it() -> None:
     world = given(CREATED)
     assert world.refusal(message(M), message(M))[0] == "message_exists"
     assert world.append(message(M))
+
+
+# -- Metadata -----------------------------------------------------------------------------------------------
+
+
+def test_what_changes_add_up_to_is_bounded() -> None:
+    world, text = given(CREATED), "x" * 1_000
+    for n in range(CONTEXT_METADATA_BYTES_MAX // 1_100):
+        place = ("config", "attributes")[n % 2]
+        world.append(ContextUpdated({place: {f"member {n}": text}}))
+    rest = CONTEXT_METADATA_BYTES_MAX - len(world.models[C].metadata)
+    for changes in (
+        {"title": "x" * rest},
+        {"tags": ["x" * rest]},
+        {"config": {"more": "x" * rest}},
+        {"attributes": {"more": "x" * rest}},
+    ):
+        code, fields = world.refusal(ContextUpdated(changes))
+        assert code == "context_metadata_too_large"
+        assert fields["limit"] == CONTEXT_METADATA_BYTES_MAX
+        assert int(str(fields["actual"])) > CONTEXT_METADATA_BYTES_MAX
+    assert world.append(ContextUpdated({"config": {"member 0": None, "member 2": text}}))
+
+
+def test_metadata_may_be_as_large_as_its_bound_from_the_start_and_no_larger() -> None:
+    def created(size: int) -> ContextCreated:
+        return ContextCreated(config={"system": "x" * (size - 17)})
+
+    assert World().append(created(CONTEXT_METADATA_BYTES_MAX))
+    assert World().refusal(created(CONTEXT_METADATA_BYTES_MAX + 1)) == (
+        "context_metadata_too_large",
+        {"limit": CONTEXT_METADATA_BYTES_MAX, "actual": CONTEXT_METADATA_BYTES_MAX + 1},
+    )
+
+
+def test_within_a_commit_too_metadata_is_never_larger_than_its_bound() -> None:
+    large = ContextUpdated({"title": "x" * CONTEXT_METADATA_BYTES_MAX})
+    assert given(CREATED).refusal(large, ContextUpdated({"title": None}))[0] == "context_metadata_too_large"
 
 
 # -- Messages and branches ----------------------------------------------------------------------------------

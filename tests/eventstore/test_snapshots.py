@@ -16,8 +16,8 @@ from samples import C, S, chunk, chunks, ident, message
 from eventstore import keys
 from eventstore.commits import Append, Commit
 from eventstore.errors import Refused
-from eventstore.events import BranchMoved, ContextCreated, CustomRecorded, StreamStarted
-from eventstore.limits import SNAPSHOT_EVENTS, WRITE_MODELS_CACHED_MAX
+from eventstore.events import BranchMoved, ContextCreated, ContextUpdated, CustomRecorded, StreamStarted
+from eventstore.limits import CONTEXT_METADATA_BYTES_MAX, SNAPSHOT_EVENTS
 from eventstore.log import Log
 from eventstore.store import EventStore
 
@@ -96,6 +96,18 @@ async def test_a_snapshot_is_taken_each_time_so_many_events_have_passed(data_dir
             assert there == (version + events >= SNAPSHOT_EVENTS)
 
 
+async def test_the_bound_of_metadata_outlasts_a_snapshot(data_dir: Path) -> None:
+    half = "x" * (CONTEXT_METADATA_BYTES_MAX // 2)
+    async with await EventStore.open(data_dir) as store:
+        await store.append(C, [ContextCreated(attributes={"half": half})])
+        await store.append(C, [CustomRecorded("c")] * SNAPSHOT_EVENTS)
+    async with await EventStore.open(data_dir) as store:
+        with pytest.raises(Refused) as refused:
+            await store.append(C, [ContextUpdated({"attributes": {"other half": half}})])
+        assert refused.value.code == "context_metadata_too_large"
+        await store.append(C, [ContextUpdated({"attributes": {"half": None, "other half": half}})])
+
+
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "another shape", "missing"])
 async def test_a_snapshot_that_cannot_be_trusted_is_ignored(
     long: Path, damage: str, folded: list[int]
@@ -118,8 +130,7 @@ async def test_a_snapshot_that_cannot_be_trusted_is_ignored(
 async def test_more_contexts_than_are_kept_in_memory_are_loaded_anew(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventstore.append.WRITE_MODELS_CACHED_MAX", 3)
-    assert WRITE_MODELS_CACHED_MAX > 3
+    monkeypatch.setattr("eventstore.models.WRITE_MODELS_BYTES_MAX", 6_000)
     contexts = [ident(n) for n in range(1, 11)]
     await store.append_many([Append(context, (ContextCreated(),)) for context in contexts])
     for turn in range(3):

@@ -164,7 +164,10 @@ def test_numbers_stay_within_what_every_json_reader_holds() -> None:
 def test_the_message_names_the_record_and_the_field_but_no_value() -> None:
     _, text = refusal(message(), replace(message(ident(2)), role="SECRET"))
     assert "SECRET" not in text
-    assert "record 1 of the commit, field `.role`" in text
+    assert text == "event 1, field role is none of system, developer, user, assistant, tool"
+    _, text = refusal(message(), replace(message(ident(2)), occurred_at="SECRET"))
+    assert "SECRET" not in text
+    assert "record 1 of the commit, field `.occurred_at`" in text
 
 
 # -- Arguments ----------------------------------------------------------------------------------------------

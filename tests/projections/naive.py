@@ -25,8 +25,8 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
+from eventstore.metadata import merge_patch
 from projections.answers import ContextState
-from projections.metadata import merge_patch
 
 
 class Naive:

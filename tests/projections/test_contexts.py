@@ -28,9 +28,10 @@ from eventstore.events import (
     StreamResumed,
     StreamStarted,
 )
+from eventstore.metadata import Metadata
 from projections import cuts, layout
 from projections.cuts import progress_at
-from projections.layout import HistoryRow, MetadataRow
+from projections.layout import HistoryRow
 from projections.memory import MemoryViews
 
 
@@ -57,7 +58,7 @@ def test_a_new_context_is_on_an_empty_main_branch() -> None:
     assert row.active_branch == "main"
     assert row.metadata_version == 1
     stored = views.get("contexts", layout.METADATA, layout.versioned(C.bytes, 1))
-    assert layout.metadata_rows.decode(stored or b"") == MetadataRow("Trip", {"model": "m"}, {"a": 1}, [])
+    assert layout.metadata_rows.decode(stored or b"") == Metadata("Trip", {"model": "m"}, {"a": 1}, [])
 
 
 def test_every_event_but_a_chunk_has_a_row_of_history() -> None:
@@ -123,7 +124,7 @@ def test_metadata_is_stored_when_it_changes_and_not_for_each_message() -> None:
     assert len(dump[layout.METADATA]) == 2
     assert sum(len(value) for _, value in dump[layout.HISTORY]) < 5_000
     now = layout.metadata_rows.decode(dump[layout.METADATA][1][1])
-    assert now == MetadataRow("b", {"system": "x" * 10_000}, {}, ["t"])
+    assert now == Metadata("b", {"system": "x" * 10_000}, {}, ["t"])
 
 
 def test_contexts_are_listed_newest_first_for_all_workspaces_and_for_one() -> None:

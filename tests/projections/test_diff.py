@@ -15,7 +15,7 @@ from eventstore.events import (
     MessageAppended,
     MessageRedacted,
 )
-from projections.layout import MetadataRow
+from eventstore.metadata import Metadata
 from projections.metadata import changes_between
 from projections.timetravel import NOW, AtVersion
 
@@ -64,8 +64,8 @@ async def test_a_difference_leads_from_one_moment_to_the_other(stack: Stack, see
                 assert (change.chunks_after, change.outcome_after) == sides[1]
 
 
-def _metadata(naive: Naive) -> MetadataRow:
-    return MetadataRow(naive.metadata.get("title"), naive.metadata.get("config", {}))
+def _metadata(naive: Naive) -> Metadata:
+    return Metadata(naive.metadata.get("title"), naive.metadata.get("config", {}))
 
 
 async def test_a_difference_lists_redactions_in_between_and_says_when_it_is_cut(stack: Stack) -> None:

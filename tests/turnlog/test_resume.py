@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
+import anyio
+import anyio.lowlevel
 import pytest
-from gated import Left, commits_of, opened
+from gated import GatedStore, Left, commits_of, opened
 
-from eventstore.errors import NotFound, Refused
-from eventstore.events import ChunkReceived, MessageAppended, StreamFinalized, StreamResumed
+from eventstore import frame
+from eventstore.commits import Append, Commit
+from eventstore.errors import Refused
+from eventstore.events import ChunkReceived, MessageAppended, StreamFinalized, StreamResumed, StreamStarted
+from eventstore.log import Log
 from turnlog.recorder import record, resume
 from turnlog.stream import recorder_of
 from turnlog.sweep import stop
@@ -110,8 +117,95 @@ async def test_resuming_counts_on_from_what_is_in_the_log(data_dir: Path) -> Non
             async with resume(store, context_id, message_id):
                 raise AssertionError("never entered")
         assert caught.value.code == "stream_finalized"
-        with pytest.raises(NotFound):
+        with pytest.raises(Refused) as caught:
             async with resume(store, context_id, uuid4()):
+                raise AssertionError("never entered")
+        assert caught.value.code == "stream_not_found"
+
+
+async def left_open(store: GatedStore, context_id: UUID, chunks: int, others: int) -> None:
+    """Stream M, one chunk a commit, and then what another stream got in as many commits."""
+    other = uuid4()
+    await store.append(context_id, [StreamStarted(other), StreamStarted(M)])
+    written = [Append(context_id, (ChunkReceived(M, n, "x"),)) for n in range(1, chunks + 1)]
+    written += [Append(context_id, (ChunkReceived(other, n, "y"),)) for n in range(1, others + 1)]
+    await store.append_many(written)
+
+
+async def test_resuming_a_long_stream_reads_only_its_end(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, decode = list[int](), frame.decode
+
+    def counted(position: int, *arguments: Any, **options: Any) -> Commit:
+        read.append(position)
+        return decode(position, *arguments, **options)
+
+    async with opened(data_dir) as (store, context_id):
+        await left_open(store, context_id, chunks=300, others=2)
+        await store.append(context_id, [StreamResumed(M, 7)])
+        monkeypatch.setattr(frame, "decode", counted)
+        async with resume(store, context_id, M) as stream:
+            assert (stream.epoch, stream.sequence, stream.durable) == (8, 300, 300)
+            newest = store.head().position
+            assert read == [newest, newest - 1, newest - 2, newest - 3, newest - 4]
+
+
+@pytest.mark.parametrize("chunks", [0, 1])
+async def test_whatever_came_between_others_run_while_the_last_chunk_is_looked_for(
+    data_dir: Path, chunks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, resumed = 0, False
+    read_at, commit_of = list[int](), Log.commit_of
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while not resumed:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    def noted(*arguments: Any) -> Commit:
+        read_at.append(turns)
+        return commit_of(*arguments)
+
+    async with opened(data_dir) as (store, context_id), anyio.create_task_group() as group:
+        await left_open(store, context_id, chunks, others=200)
+        group.start_soon(take_turns)
+        monkeypatch.setattr(Log, "commit_of", noted)
+        async with resume(store, context_id, M) as stream:
+            resumed = True
+            assert stream.sequence == chunks
+            assert len(read_at) == 202
+            assert all(before < after for before, after in pairwise(read_at))
+            await stream.write("next")
+        assert Left(store, context_id, M).outcome == "completed"
+
+
+async def test_cancelled_while_it_looks_for_the_last_chunk_it_aborts_what_it_took_over(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit_of = Log.commit_of
+
+    def cancelling(*arguments: Any) -> Commit:
+        scope.cancel()
+        return commit_of(*arguments)
+
+    async with opened(data_dir) as (store, context_id):
+        await left_open(store, context_id, chunks=1, others=1)
+        monkeypatch.setattr(Log, "commit_of", cancelling)
+        with anyio.CancelScope() as scope:
+            async with resume(store, context_id, M):
+                raise AssertionError("never entered")
+        left = Left(store, context_id, M)
+        assert (left.text, left.outcome) == ("x", "aborted")
+
+
+@pytest.mark.parametrize("epoch", [0, -1])
+async def test_an_epoch_is_a_positive_number(data_dir: Path, epoch: int) -> None:
+    async with opened(data_dir) as (store, context_id):
+        await left_open(store, context_id, chunks=1, others=0)
+        with pytest.raises(Refused, match="epoch"):
+            async with resume(store, context_id, M, epoch=epoch):
                 raise AssertionError("never entered")
 
 

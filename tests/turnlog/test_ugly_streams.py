@@ -116,7 +116,7 @@ def test_what_is_no_chunk_is_refused_with_its_line_after_what_came_before(name: 
 
 
 def test_nesting_up_to_the_limit_and_brackets_in_strings_are_fine() -> None:
-    deep = '{"a":' * 60 + '"' + "[{" * 100 + '"' + "}" * 60
+    deep = '{"choices":' * 60 + '"' + "[{" * 100 + '"' + "}" * 60
     assert understood(sse(deep))[1].outcome == "interrupted"
 
 

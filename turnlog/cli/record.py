@@ -23,6 +23,7 @@ from turnlog.cli.sources import STDIN, framed, paced, refuse_speed, slices, stea
 from turnlog.cli.text import count, one_line
 from turnlog.cli.waiting import progress
 from turnlog.dialects import dialect as dialect_named
+from turnlog.dialects import no_event_of
 from turnlog.dialects.interpreter import Interpreter
 from turnlog.dialects.sse import Frame
 from turnlog.facade import Context, Turnlog
@@ -92,16 +93,21 @@ async def _pass_through(stream: Tee[bytes], output: Output) -> None:
 
 
 async def _beginning(frames: AsyncIterator[Frame], dialect: str) -> list[Frame]:
-    """The frames up to the first that says something in the dialect: before that nothing is to be written."""
+    """The frames up to the first event of the dialect: before that nothing is to be written.
+
+    An input that ends before is refused too: it is no connection that died, but a recording of nothing.
+    """
     interpreter = Interpreter(dialect_named(dialect))
     beginning: list[Frame] = []
     async for frame in frames:
         beginning.append(frame)
-        if any(heard.opened or heard.pieces for heard in interpreter.read(frame.raw)):
+        _ = list(interpreter.read(frame.raw))
+        if interpreter.recognized:
             return beginning
-    if any(heard.opened or heard.pieces for heard in interpreter.close()):
-        return beginning
-    raise Refused("malformed_stream", f"the input holds no event of {dialect}")
+    _ = list(interpreter.close())
+    if not interpreter.recognized:
+        raise no_event_of(dialect)
+    return beginning
 
 
 async def _chained(beginning: list[Frame], frames: AsyncIterator[Frame]) -> AsyncIterator[Frame]:

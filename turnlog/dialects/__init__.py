@@ -11,8 +11,8 @@ from turnlog.dialects.openai_chat import OpenAIChat
 from turnlog.dialects.wire import Dialect
 
 DIALECTS: Final[dict[str, Callable[[], Dialect]]] = {
-    "anthropic": Anthropic,
-    "openai_chat": OpenAIChat,
+    Anthropic.name: Anthropic,
+    OpenAIChat.name: OpenAIChat,
 }
 """A new state machine for each stream."""
 
@@ -29,3 +29,10 @@ def dialect(name: str) -> Dialect:
             "unknown_dialect", f"unknown dialect {name!r}; known: {', '.join(known)}", name=name, known=known
         )
     return machine()
+
+
+def no_event_of(name: str) -> Refused:
+    """The error for an input that holds no event of the dialect of that name."""
+    return Refused(
+        "malformed_stream", f"the input holds no event of {name}", dialect=name, known=sorted(DIALECTS)
+    )

@@ -49,6 +49,16 @@ from turnlog.dialects.wire import (
     storable,
 )
 
+_EVENTS: Final = (
+    "message_start",
+    "content_block_start",
+    "content_block_delta",
+    "content_block_stop",
+    "message_delta",
+    "message_stop",
+    "ping",
+    "error",
+)
 _TOOL_BLOCKS: Final = ("tool_use", "server_tool_use", "mcp_tool_use")
 _NOT_METADATA: Final = frozenset({"id", "model", "type", "role", "content", "usage"})
 _DELTAS: Final[dict[str, tuple[Kind, str]]] = {
@@ -84,7 +94,10 @@ class _Block:
 class Anthropic:
     """The state of one stream; see ``wire.Dialect``."""
 
+    name = "anthropic"
+
     def __init__(self) -> None:
+        self.recognized: bool = False
         self._characters = Characters()
         self._opened = False
         self._id: str | None = None
@@ -99,7 +112,10 @@ class Anthropic:
 
     def feed(self, event: dict[str, Json], name: str | None = None) -> list[Opened | Piece]:
         """What one event says."""
-        match event.get("type", name):
+        kind = event.get("type", name)
+        if kind in _EVENTS or event.get("error"):
+            self.recognized = True
+        match kind:
             case "message_start":
                 return self._start(as_object(event.get("message")))
             case "content_block_start":

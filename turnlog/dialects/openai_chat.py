@@ -68,7 +68,10 @@ class _Choice:
 class OpenAIChat:
     """The state of one stream; see ``wire.Dialect``."""
 
+    name = "openai_chat"
+
     def __init__(self) -> None:
+        self.recognized: bool = False
         self._characters = Characters()
         self._opened = False
         self._metadata: dict[str, Json] = {}
@@ -81,8 +84,11 @@ class OpenAIChat:
         """What one chunk says."""
         given: list[Opened | Piece] = []
         if event.get("error") or "error" in (name, event.get("type")):
+            self.recognized = True
             self._error = as_error(event.get("error") or event)
             return given
+        if "choices" in event or as_text(event.get("object")).startswith("chat.completion"):
+            self.recognized = True
         usage = as_object(event.get("usage")) or as_object(as_object(event.get("x_groq")).get("usage"))
         if usage:
             self._usage = storable(usage)
@@ -94,6 +100,7 @@ class OpenAIChat:
 
     def finish(self) -> None:
         """``[DONE]``: the provider's own end."""
+        self.recognized = True
         self._done = True
 
     def close(self) -> tuple[list[Piece], Ended]:
@@ -106,12 +113,12 @@ class OpenAIChat:
         return self._characters.close(), ended
 
     def _open(self, event: dict[str, Json]) -> list[Opened]:
-        """Azure's filter results come before the answer, in a chunk without id, model and choices."""
+        """Azure's filter results come before the answer, in a chunk without id and model or any choice."""
         for key, value in event.items():
             if key not in _NOT_METADATA and value not in (None, "", 0):
                 self._metadata[key] = storable(value)
         provider_id, model = as_text(event.get("id")), as_text(event.get("model"))
-        if not (provider_id or model or event.get("choices")):
+        if not (self.recognized and (provider_id or model or event.get("choices"))):
             return []
         self._opened = True
         return [Opened(storable(model) or None, storable(provider_id) or None, self._metadata)]

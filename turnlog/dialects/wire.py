@@ -58,6 +58,19 @@ class Ended(msgspec.Struct, frozen=True):
 class Dialect(Protocol):
     """The state machine of one stream in one provider's wire format."""
 
+    @property
+    def name(self) -> str:
+        """The dialect's name."""
+        ...
+
+    @property
+    def recognized(self) -> bool:
+        """Whether any event so far was one of the dialect, even one that says nothing, or reports an error.
+
+        An event of another kind is no fault by itself: providers add to their formats.
+        """
+        ...
+
     def feed(self, event: dict[str, Json], name: str | None = None) -> list[Opened | Piece]:
         """What one provider event says; ``name`` is its SSE event name.
 
