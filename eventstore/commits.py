@@ -61,7 +61,7 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False):
-    """One commit as read from the log. ``digest`` is the SHA-256 of its stored frame.
+    """One commit as read from the log. ``digest`` is its frame's SHA-256, ``stored_bytes`` what both take.
 
     ``records`` hold chunks packed in runs; ``events()`` gives every event as a row.
     """
@@ -76,6 +76,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, Any] | None
     records: tuple[Record, ...]
     digest: bytes
+    stored_bytes: int = 0
 
     @property
     def last_version(self) -> int:

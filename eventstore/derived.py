@@ -58,7 +58,7 @@ def _entries_of(commit: Commit) -> Iterator[tuple[bytes, bytes, bytes]]:
 def _commit_leads(log: Log, txn: lmdb.Transaction, key: bytes, value: bytes) -> bool:
     if len(value) != keys.U64_BYTES:
         return False
-    stored = stored_commit(txn, log.databases[keys.COMMITS], keys.unpack_u64(value))
+    stored = stored_commit(txn, log.databases[keys.COMMITS], value)
     return stored is not None and stored[frame.CONTEXT_VERSION] == key
 
 

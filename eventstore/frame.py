@@ -38,9 +38,11 @@ HAS_COMMIT_ID: Final = 2
 NO_COMMIT_ID: Final = bytes(16)
 
 HEADER: Final = Struct(">BBI16sQIq16s")
+STORED_BYTES_MIN: Final = DIGEST_BYTES + HEADER.size
 CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
 """Context id and first version in a stored commit: together the key of ``by_context`` that leads to it."""
 KINDS_AT: Final = DIGEST_BYTES + 2
+_header: Final = HEADER.unpack_from
 _KINDS: Final = Struct(">I")
 _RECORDED_AT: Final = Struct(">q")
 _VERSIONS: Final = Struct(">QI")
@@ -77,12 +79,16 @@ def encode(
     return header + body
 
 
-def checked_kinds(position: int, stored: bytes) -> int:
-    """The kinds of a stored commit, without decoding its body, after checking its digest."""
-    if len(stored) < DIGEST_BYTES + HEADER.size:
-        raise damaged(position, "it is too short")
-    if not stored.startswith(sha256(stored[DIGEST_BYTES:]).digest()):
+def check(position: int, stored: bytes) -> None:
+    """Hold a stored commit against its digest. Raises ``Damaged``."""
+    if stored[:DIGEST_BYTES] != sha256(stored[DIGEST_BYTES:]).digest():
         raise damaged(position, "its digest does not match")
+    if len(stored) < STORED_BYTES_MIN:
+        raise damaged(position, "it is too short")
+
+
+def kinds(stored: bytes) -> int:
+    """Which kinds of events a stored commit holds, without decoding its body or checking its digest."""
     return _KINDS.unpack_from(stored, KINDS_AT)[0]
 
 
@@ -101,32 +107,36 @@ def decode(
     position: int,
     stored: bytes,
     decompressor: zstandard.ZstdDecompressor,
-    *,
-    check: bool = True,
     upcasters: Chain = UPCASTERS,
 ) -> Commit:
     """The commit that is stored at ``position``.
 
-    ``check=False`` is for bytes whose digest the caller has just checked. Raises ``Damaged`` with code
-    ``commit_damaged`` and the position when the bytes are not what was written, and ``Unavailable`` with code
-    ``directory_newer`` when a newer Turnlog wrote events that this one does not know.
+    Raises ``Damaged`` with code ``commit_damaged`` and the position when the bytes are none that were ever
+    written, and ``Unavailable`` with code ``directory_newer`` when a newer Turnlog wrote events that this one
+    does not know.
     """
-    if check:
-        checked_kinds(position, stored)
+    check(position, stored)
+    return decode_checked(position, stored, decompressor, upcasters)
+
+
+def decode_checked(
+    position: int, stored: bytes, decompressor: zstandard.ZstdDecompressor, upcasters: Chain = UPCASTERS
+) -> Commit:
+    """As ``decode``, of bytes that were held against their digest just now."""
     try:
-        form, flags, kinds, context_id, first_version, count, at, commit_id = HEADER.unpack_from(
-            stored, DIGEST_BYTES
-        )
+        form, flags, kinds, context_id, first_version, count, at, commit_id = _header(stored, DIGEST_BYTES)
         if form != FORMAT:
             raise damaged(position, f"its format is {form}, not {FORMAT}")
-        if kinds & ~(ALL_BITS | upcasters.retired_kinds):
-            raise Unavailable(
-                "directory_newer", f"position {position} holds events of a newer Turnlog", position=position
-            )
-        body = stored[DIGEST_BYTES + HEADER.size :]
+        body = stored[STORED_BYTES_MIN:]
         if flags & COMPRESSED:
             body = decompressor.decompress(body, max_output_size=COMMIT_BYTES_MAX, allow_extra_data=False)
-        if kinds & upcasters.retired_kinds:
+        if kinds & ~ALL_BITS:
+            if kinds & ~(ALL_BITS | upcasters.retired_kinds):
+                raise Unavailable(
+                    "directory_newer",
+                    f"position {position} holds events of a newer Turnlog",
+                    position=position,
+                )
             body, kinds = upcast_body(body, upcasters)
         decoded = decode_body(body)
     except TurnlogError:
@@ -144,6 +154,7 @@ def decode(
         decoded.metadata,
         decoded.records,
         stored[:DIGEST_BYTES],
+        len(stored),
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, cast
 
 import lmdb
 
@@ -20,17 +20,15 @@ from eventstore.errors import Damaged
 from eventstore.shared import SharedEnvironment
 from eventstore.stored import Head, Item, stored_commit
 
-Entry: TypeAlias = tuple[int, int]
-"""A commit's first version and its position; both ascend together in a context."""
-
 _AFTER_VERSIONS: Final = b"\xff" * 9
 """Behind every version of a context."""
 
 
 class Entries(NamedTuple):
-    """The entries of one context, as two columns: a tuple for each would keep the garbage collector busy.
+    """The first versions and the positions of one context's commits; both ascend.
 
-    ``positions`` is appended to last, so another thread that counts by it finds every version.
+    Columns, because a tuple for each would keep the garbage collector busy. ``positions`` is appended to
+    last, so another thread that counts by it finds every version.
     """
 
     versions: list[int]
@@ -73,16 +71,18 @@ class Recent:
 
     def rows(self) -> list[Item]:
         """The rows of ``by_context`` for all of it, in the order of their keys."""
-        pack, pack_position = keys.context_version, keys.pack_u64
         return [
-            (pack(context_key, version), pack_position(position))
+            _item(context_key, version, position)
             for context_key in sorted(self.entries)
             for version, position in zip(*self.entries[context_key], strict=True)
         ]
 
 
 class ContextIndex:
-    """The index of one log. ``head`` is always the head as ``txn`` sees it."""
+    """The index of one log. ``head`` is always the head as ``txn`` sees it.
+
+    An entry is an item of ``by_context``: (context key and first version, position), packed.
+    """
 
     def __init__(self, environment: SharedEnvironment) -> None:
         self._environment = environment
@@ -117,12 +117,12 @@ class ContextIndex:
         """Add the entries up to ``head`` from the commits."""
         commits = self._environment.databases[keys.COMMITS]
         for position in range(recent.through + 1, head.position + 1):
-            stored = stored_commit(txn, commits, position)
-            if stored is None:
-                raise frame.damaged(position, "it is missing")
+            stored = stored_commit(txn, commits, keys.pack_u64(position))
+            if stored is None or len(stored) < frame.STORED_BYTES_MIN:
+                raise frame.damaged(position, "it is missing" if stored is None else "it is too short")
             context_key, version = keys.split_context_version(stored[frame.CONTEXT_VERSION])
             try:
-                frame.checked_kinds(position, stored)
+                frame.check(position, stored)
             except Damaged:
                 if not self._goes_on(txn, recent, context_key, version):
                     raise  # whose commit it is cannot be told, so no context is known to be whole
@@ -133,17 +133,18 @@ class ContextIndex:
         """Whether a version is the one after a context's last: then a damaged commit is that context's."""
         there = recent.of(context_key)
         if there.positions:
-            entry: Entry | None = there.versions[-1], there.positions[-1]
+            value = keys.pack_u64(there.positions[-1])
         else:
-            entry = self._stored_floor(txn, context_key, keys.U64_MAX)
-        if entry is None:
-            return version == 1
-        stored = stored_commit(txn, self._environment.databases[keys.COMMITS], entry[1])
+            last = self._stored_floor(txn, context_key, keys.U64_MAX)
+            if last is None:
+                return version == 1
+            value = last[1]
+        stored = stored_commit(txn, self._environment.databases[keys.COMMITS], value)
         return stored is not None and frame.last_version(stored) + 1 == version
 
     def entries(
         self, txn: lmdb.Transaction, head: Head, context_key: bytes, from_version: int, to_version: int
-    ) -> Iterator[Entry]:
+    ) -> Iterator[Item]:
         """The entries of the commits that hold these versions, both inclusive, in order.
 
         The first may be of a commit that ends before ``from_version``.
@@ -156,39 +157,42 @@ class ContextIndex:
                 there = _seek_floor(cursor, context_key, from_version)
                 if not there:  # that one is missing: what follows shows the gap
                     there = cursor.set_range(keys.context_version(context_key, from_version))
-                for key, value in cast("Iterator[Item]", cursor.iternext()) if there else ():
-                    if key > last:
+                for item in cast("Iterator[Item]", cursor.iternext()) if there else ():
+                    if item[0] > last:
                         break
-                    yield _entry(key, value)
+                    yield item
         seen = bisect_right(positions, head.position)
         start = max(0, bisect_right(versions, from_version, hi=seen) - 1)
         for number in range(start, bisect_right(versions, to_version, hi=seen)):
-            yield versions[number], positions[number]
+            yield _item(context_key, versions[number], positions[number])
 
-    def floor(self, txn: lmdb.Transaction, head: Head, context_key: bytes, version: int) -> Entry | None:
+    def floor(self, txn: lmdb.Transaction, head: Head, context_key: bytes, version: int) -> Item | None:
         """The entry with the greatest first version at or below ``version``."""
         versions, positions = self.recent(txn, head).of(context_key)
         at = bisect_right(versions, version, hi=bisect_right(positions, head.position))
-        return (versions[at - 1], positions[at - 1]) if at else self._stored_floor(txn, context_key, version)
+        if at:
+            return _item(context_key, versions[at - 1], positions[at - 1])
+        return self._stored_floor(txn, context_key, version)
 
-    def as_of(self, txn: lmdb.Transaction, head: Head, context_key: bytes, position: int) -> Entry | None:
+    def as_of(self, txn: lmdb.Transaction, head: Head, context_key: bytes, position: int) -> Item | None:
         """The last entry at or below a position."""
         versions, positions = self.recent(txn, head).of(context_key)
         at = bisect_right(positions, min(position, head.position))
         if at:
-            return versions[at - 1], positions[at - 1]
+            return _item(context_key, versions[at - 1], positions[at - 1])
+        wanted = keys.pack_u64(max(0, position))
         last = self._stored_floor(txn, context_key, keys.U64_MAX)
-        if last is None or last[1] <= position:
+        if last is None or last[1] <= wanted:
             return last
-        found, low, high = None, 1, last[0] - 1
+        found, low, high = None, 1, _version(last) - 1
         while low <= high:
-            entry = self._stored_floor(txn, context_key, (low + high) // 2)
-            if entry is None:
+            item = self._stored_floor(txn, context_key, (low + high) // 2)
+            if item is None:
                 raise Damaged("commit_damaged", "the index of a context has a hole", key=context_key.hex())
-            if entry[1] > position:
-                high = entry[0] - 1
+            if item[1] > wanted:
+                high = _version(item) - 1
             else:
-                found, low = entry, (low + high) // 2 + 1
+                found, low = item, (low + high) // 2 + 1
         return found
 
     def context_keys(self, txn: lmdb.Transaction, head: Head) -> Iterator[bytes]:
@@ -204,18 +208,21 @@ class ContextIndex:
             if entries.versions[0] == 1 and entries.positions[0] <= head.position:
                 yield context_key
 
-    def _stored_floor(self, txn: lmdb.Transaction, context_key: bytes, version: int) -> Entry | None:
+    def _stored_floor(self, txn: lmdb.Transaction, context_key: bytes, version: int) -> Item | None:
         with txn.cursor(self._environment.databases[keys.BY_CONTEXT]) as cursor:
             if _seek_floor(cursor, context_key, version):
-                return _entry(*cast("Item", cursor.item()))
+                return cast("Item", cursor.item())
         return None
 
 
-def _entry(key: bytes, value: bytes) -> Entry:
-    """A key or value of another length is damage: it leads to position 0, where no commit is."""
-    if len(key) != keys.CONTEXT_VERSION_BYTES or len(value) != keys.U64_BYTES:
-        return 0, 0
-    return keys.split_context_version(key)[1], keys.unpack_u64(value)
+def _item(context_key: bytes, version: int, position: int) -> Item:
+    return keys.context_version(context_key, version), keys.pack_u64(position)
+
+
+def _version(item: Item) -> int:
+    """A key of another length is damage, of a version that cannot be."""
+    key = item[0]
+    return keys.split_context_version(key)[1] if len(key) == keys.CONTEXT_VERSION_BYTES else 0
 
 
 def _seek_floor(cursor: lmdb.Cursor, context_key: bytes, version: int) -> bool:

@@ -20,10 +20,10 @@ from eventstore import frame, keys
 from eventstore.commits import Commit
 from eventstore.errors import Damaged, NotFound, Refused, Unavailable
 from eventstore.events import ALL_BITS, ContextCreated, ForkedFrom
-from eventstore.index import ContextIndex, Entry
+from eventstore.index import ContextIndex
 from eventstore.limits import MAP_BYTES
 from eventstore.shared import SharedEnvironment
-from eventstore.stored import Head, stored_commit, stored_commits, stored_head
+from eventstore.stored import Head, Item, stored_commit, stored_commits, stored_head
 from eventstore.upcasters import UPCASTERS
 
 
@@ -63,14 +63,17 @@ class Log(SharedEnvironment):
 
     def commit_at(self, txn: lmdb.Transaction, position: int) -> Commit:
         """The commit at ``position``. Raises ``NotFound`` or ``Damaged``."""
-        return frame.decode(position, self._stored(txn, position), self._decompressor())
+        return frame.decode_checked(position, self._checked(txn, position), self._decompressor())
 
-    def _stored(self, txn: lmdb.Transaction, position: int) -> bytes:
-        stored = stored_commit(txn, self.databases[keys.COMMITS], position) if position > 0 else None
+    def _checked(self, txn: lmdb.Transaction, position: int) -> bytes:
+        """The stored commit at a position, held against its digest."""
+        there = 0 < position < keys.U64_MAX
+        stored = stored_commit(txn, self.databases[keys.COMMITS], keys.pack_u64(position)) if there else None
         if stored is None:
             if 0 < position <= self.head(txn).position:
                 raise frame.damaged(position, "it is missing")
             raise NotFound("position_not_found", f"the log has no position {position}", position=position)
+        frame.check(position, stored)
         return stored
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
@@ -111,8 +114,9 @@ class Log(SharedEnvironment):
                 if key != keys.pack_u64(position + 1):
                     break
                 bytes_read += len(stored)
-                if frame.checked_kinds(position + 1, stored) & wanted:
-                    commit = frame.decode(position + 1, stored, decompressor, check=False)
+                frame.check(position + 1, stored)
+                if frame.kinds(stored) & wanted:
+                    commit = frame.decode_checked(position + 1, stored, decompressor)
                     if commit.kinds & kinds:
                         found.append(commit)
                 position += 1
@@ -128,8 +132,19 @@ class Log(SharedEnvironment):
         self, txn: lmdb.Transaction, context_id: UUID, from_version: int = 1, to_version: int = keys.U64_MAX
     ) -> Iterator[Commit]:
         """The commits of a context that hold these versions, both inclusive; lazily, within ``txn``."""
-        for commit, _ in self._sized_commits(txn, context_id, from_version, to_version):
-            yield commit
+        from_version, to_version = max(1, from_version), min(to_version, keys.U64_MAX)
+        if from_version > to_version:
+            return
+        context_key, decompressor, expected = context_id.bytes, self._decompressor(), 0
+        for entry in self.index.entries(txn, self.head(txn), context_key, from_version, to_version):
+            position, stored = self._indexed(txn, entry)
+            commit = frame.decode_checked(position, stored, decompressor)
+            first_version = commit.first_version
+            if first_version != expected and (expected or first_version > from_version):
+                raise frame.damaged(position, f"its context goes on with version {first_version}")
+            expected = first_version + commit.event_count
+            if expected > from_version:
+                yield commit
 
     def context_page(
         self,
@@ -145,9 +160,9 @@ class Log(SharedEnvironment):
         page: list[Commit] = []
         bytes_read = 0
         try:
-            for commit, stored_bytes in self._sized_commits(txn, context_id, from_version, to_version):
+            for commit in self.context_commits(txn, context_id, from_version, to_version):
                 page.append(commit)
-                bytes_read += stored_bytes
+                bytes_read += commit.stored_bytes
                 if len(page) >= count_max or bytes_read >= bytes_max:
                     return page, True
         except Damaged:
@@ -156,29 +171,15 @@ class Log(SharedEnvironment):
             return page, True
         return page, False
 
-    def _sized_commits(
-        self, txn: lmdb.Transaction, context_id: UUID, from_version: int, to_version: int
-    ) -> Iterator[tuple[Commit, int]]:
-        from_version, to_version = max(1, from_version), min(to_version, keys.U64_MAX)
-        if from_version > to_version:
-            return
-        context_key, decompressor, expected = context_id.bytes, self._decompressor(), 0
-        for entry in self.index.entries(txn, self.head(txn), context_key, from_version, to_version):
-            stored = self._indexed(txn, context_key, entry)
-            commit = frame.decode(entry[1], stored, decompressor)
-            if commit.first_version != expected and (expected or commit.first_version > from_version):
-                raise frame.damaged(entry[1], f"its context goes on with version {commit.first_version}")
-            expected = commit.last_version + 1
-            if expected > from_version:
-                yield commit, len(stored)
-
-    def _indexed(self, txn: lmdb.Transaction, context_key: bytes, entry: Entry) -> bytes:
-        """The stored commit that an index entry leads to, after checking that it is that one."""
-        version, position = entry
-        stored = stored_commit(txn, self.databases[keys.COMMITS], position)
-        if stored is None or stored[frame.CONTEXT_VERSION] != keys.context_version(context_key, version):
+    def _indexed(self, txn: lmdb.Transaction, entry: Item) -> tuple[int, bytes]:
+        """Position and stored commit that an index entry leads to: that one, and held against its digest."""
+        key, position_key = entry
+        position = int.from_bytes(position_key, "big")
+        stored = stored_commit(txn, self.databases[keys.COMMITS], position_key or b"\0")
+        if stored is None or stored[frame.CONTEXT_VERSION] != key:
             raise frame.damaged(position, "the index of its context leads to another")
-        return stored
+        frame.check(position, stored)
+        return position, stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:
         """The commit that holds a version of a context. Raises ``NotFound`` or ``Damaged``."""
@@ -197,7 +198,7 @@ class Log(SharedEnvironment):
     def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
         entry = self.index.floor(txn, self.head(txn), context_id.bytes, keys.U64_MAX)
-        return 0 if entry is None else self._last_version(txn, context_id, entry)
+        return 0 if entry is None else frame.last_version(self._indexed(txn, entry)[1])
 
     def has_context(self, txn: lmdb.Transaction, context_id: UUID) -> bool:
         """Whether a context exists, deleted or not."""
@@ -206,24 +207,21 @@ class Log(SharedEnvironment):
     def place_at(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> tuple[int, int]:
         """A context's version once ``position`` was committed, and the position that brought it; or 0, 0."""
         entry = self.index.as_of(txn, self.head(txn), context_id.bytes, position)
-        return (0, 0) if entry is None else (self._last_version(txn, context_id, entry), entry[1])
+        if entry is None:
+            return 0, 0
+        at, stored = self._indexed(txn, entry)
+        return frame.last_version(stored), at
 
     def context_keys(self, txn: lmdb.Transaction) -> Iterator[bytes]:
         """The 16 bytes of every context's id, in no particular order; lazily, within ``txn``."""
         return self.index.context_keys(txn, self.head(txn))
-
-    def _last_version(self, txn: lmdb.Transaction, context_id: UUID, entry: Entry) -> int:
-        stored = self._indexed(txn, context_id.bytes, entry)
-        frame.checked_kinds(entry[1], stored)
-        return frame.last_version(stored)
 
     def position_at_time(self, txn: lmdb.Transaction, at_us: int) -> int:
         """The last position recorded at or before a time; 0 when there is none."""
         low, high = 1, self.head(txn).position
         while low <= high:
             middle = (low + high) // 2
-            stored = self._stored(txn, middle)
-            frame.checked_kinds(middle, stored)
+            stored = self._checked(txn, middle)
             if frame.recorded_at(stored) <= at_us:
                 low = middle + 1
             else:

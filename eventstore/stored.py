@@ -44,11 +44,10 @@ def stored_head(txn: lmdb.Transaction) -> Head | None:
     return Head(*keys.split_head_value(stored)) if len(stored) == keys.HEAD_BYTES else None
 
 
-def stored_commit(txn: lmdb.Transaction, commits: Any, position: int) -> bytes | None:
-    """Digest and frame of one commit, unchecked; ``commits`` is the database's handle."""
-    key = keys.pack_u64(position)
-    stored = txn.get(key, db=commits)
-    return cast("bytes | None", txn.get(key) if stored is None else stored)
+def stored_commit(txn: lmdb.Transaction, commits: Any, key: bytes) -> bytes | None:
+    """Digest and frame of the commit at a packed position, unchecked. ``commits``: the database's handle."""
+    stored: Any = txn.get(key, None, commits)
+    return txn.get(key) if stored is None else stored  # pyright: ignore[reportReturnType] -- bytes without buffers=True
 
 
 def stored_commits(txn: lmdb.Transaction, commits: Any, start: bytes) -> Iterator[Item]:

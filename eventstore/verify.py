@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
-from typing import Final, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import lmdb
 import zstandard
@@ -29,8 +29,6 @@ from eventstore.stored import GENESIS, Head, beside_head, stored_commit, stored_
 
 Progress: TypeAlias = Callable[[int], None]
 """Called after each page with the position up to which commits are checked."""
-
-_STORED_BYTES_MIN: Final = keys.DIGEST_BYTES + frame.HEADER.size
 
 
 def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Iterator[Finding]:
@@ -121,12 +119,12 @@ class _Walk:
         self._chain = sha256(self._chain + stored[: keys.DIGEST_BYTES]).digest()
         self._recorded_at, earliest = None, self._recorded_at
         try:
-            frame.checked_kinds(position, stored)
+            frame.check(position, stored)
         except Damaged as error:
             yield Finding("digest_differs", position, error.message)
             return
         try:
-            commit = frame.decode(position, stored, self._decompressor, check=False)
+            commit = frame.decode_checked(position, stored, self._decompressor)
             yield from _check_header(commit)
         except (Damaged, ValueError) as error:
             yield Finding("commit_unreadable", position, str(error))
@@ -193,11 +191,11 @@ def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Itera
     except Damaged:
         return  # one of the newest commits is: found on its own
     if before is not None:
-        version, position = before
-        there = stored_commit(txn, log.databases[keys.COMMITS], position) or b""
-        key = keys.context_version(context_key, version)
-        if len(there) < _STORED_BYTES_MIN or there[frame.CONTEXT_VERSION] != key:
+        key, value = before
+        there = stored_commit(txn, log.databases[keys.COMMITS], value or b"\0") or b""
+        if len(there) < frame.STORED_BYTES_MIN or there[frame.CONTEXT_VERSION] != key:
             return  # that entry is surplus, or leads astray: found on its own
+        position = keys.unpack_u64(value)
         expected = frame.last_version(there) + 1
         if expected != commit.first_version and not _is_sound(position, there):
             return  # found on its own, and its count means nothing
@@ -219,7 +217,7 @@ def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Itera
 
 def _is_sound(position: int, stored: bytes) -> bool:
     try:
-        frame.checked_kinds(position, stored)
+        frame.check(position, stored)
     except Damaged:
         return False
     return True

@@ -210,5 +210,5 @@ class Bookkeeping:
 
 def digest_at(log: Log, txn: lmdb.Transaction, position: int) -> bytes:
     """The stored digest of the commit at ``position``, unchecked; empty when there is none."""
-    stored = stored_commit(txn, log.databases[keys.COMMITS], position)
+    stored = stored_commit(txn, log.databases[keys.COMMITS], keys.pack_u64(position))
     return stored[: keys.DIGEST_BYTES] if stored is not None else b""

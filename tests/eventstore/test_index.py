@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from pathlib import Path
+from typing import TypeAlias
 from uuid import UUID
 
 import anyio
@@ -20,11 +21,13 @@ from eventstore import keys
 from eventstore.commits import Append, Committed
 from eventstore.errors import Damaged, TurnlogError
 from eventstore.events import ContextCreated, CustomRecorded
-from eventstore.index import Entry
 from eventstore.log import Log
 from eventstore.store import EventStore
-from eventstore.stored import Head, beside_head
+from eventstore.stored import Head, Item, beside_head
 from eventstore.verify import verify
+
+Entry: TypeAlias = tuple[int, int]
+"""First version and position."""
 
 CONTEXTS = [ident(n) for n in (1, 2, 3, 0xFF, 0x100)]
 MARK = CustomRecorded("mark")
@@ -48,6 +51,10 @@ async def append_one_by_one(store: EventStore, commits: int, rng: random.Random)
     return entries
 
 
+def entry_of(item: Item | None) -> Entry | None:
+    return None if item is None else (keys.split_context_version(item[0])[1], keys.unpack_u64(item[1]))
+
+
 def check_all(log: Log, txn: lmdb.Transaction, every: dict[UUID, list[Entry]], rng: random.Random) -> None:
     """Every question, against the plain lists; ``head`` hides what came after it."""
     head = log.head(txn)
@@ -58,14 +65,15 @@ def check_all(log: Log, txn: lmdb.Transaction, every: dict[UUID, list[Entry]], r
         ask = range(1, entries[-1][0] + 3) if entries else range(1, 3)
         for version in ask:
             floor = max((e for e in entries if e[0] <= version), default=None)
-            assert log.index.floor(txn, head, context.bytes, version) == floor
+            assert entry_of(log.index.floor(txn, head, context.bytes, version)) == floor
             last = version + rng.randint(0, 6)
             first = floor[0] if floor else version
             between = [e for e in entries if first <= e[0] <= last]
-            assert list(log.index.entries(txn, head, context.bytes, version, last)) == between
+            found = log.index.entries(txn, head, context.bytes, version, last)
+            assert [entry_of(item) for item in found] == between
         for position in range(head.position + 2):
             as_of = max((e for e in entries if e[1] <= position), default=None)
-            assert log.index.as_of(txn, head, context.bytes, position) == as_of
+            assert entry_of(log.index.as_of(txn, head, context.bytes, position)) == as_of
 
 
 @pytest.mark.parametrize("seed", range(3))
