@@ -81,10 +81,8 @@ class Log(SharedEnvironment):
         return frame.decode(position, self._stored(txn, position), self._decompressor())
 
     def _stored(self, txn: lmdb.Transaction, position: int) -> bytes:
-        stored = cast(
-            _Value,
-            txn.get(keys.pack_u64(position), db=self.databases[keys.COMMITS]) if position > 0 else None,
-        )
+        key = keys.pack_u64(max(0, position))  # Nothing is at position 0.
+        stored = cast(_Value, txn.get(key, db=self.databases[keys.COMMITS]))
         if stored is None:
             if 0 < position <= self.head(txn).position:
                 raise frame.damaged(position, "it is missing")
@@ -106,10 +104,12 @@ class Log(SharedEnvironment):
         count_max: int,
         bytes_max: int,
         kinds: int = ALL_BITS,
+        multiples_of: int = 0,
         to: int | None = None,
     ) -> tuple[list[Commit], int]:
         """The commits after a position that hold any of ``kinds``, and the position reached.
 
+        With ``multiples_of`` also those with a version that it divides, without records (``frame.header``).
         Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
         matching or not: when the position reached equals ``after``, there is nothing further. What is sound
         before damage is given first; ``Damaged`` is raised when the damaged commit is the next.
@@ -117,9 +117,8 @@ class Log(SharedEnvironment):
         if not 0 <= after < keys.U64_MAX:
             raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
         found: list[Commit] = []
-        position, bytes_read, last = after, 0, after + count_max
-        if to is not None:
-            last = min(last, to)
+        to = keys.U64_MAX if to is None else to
+        position, bytes_read, last = after, 0, min(after + count_max, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds)
         try:
             with txn.cursor(self.databases[keys.COMMITS]) as cursor:
@@ -134,9 +133,10 @@ class Log(SharedEnvironment):
                         commit = frame.decode(position + 1, stored, decompressor, check=False)
                         if commit.kinds & kinds:
                             found.append(commit)
+                    elif multiples_of and frame.holds_multiple(stored, multiples_of):
+                        found.append(frame.header(position + 1, stored))
                     position += 1
-            end = self.head(txn).position
-            if position < (end if to is None else min(to, end)):
+            if position < min(to, self.head(txn).position):
                 raise frame.damaged(position + 1, "it is missing")
         except Damaged:
             if position == after:

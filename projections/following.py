@@ -20,10 +20,11 @@ from msgspec.structs import replace
 
 from eventstore.commits import Commit
 from eventstore.errors import Damaged
+from eventstore.events import ALL_BITS
 from eventstore.log import Log
 from projections.bookkeeping import Bookkeeping
 from projections.generations import Failure, Generation, failure_of
-from projections.projection import Projection
+from projections.projection import MILESTONE_VERSIONS, MILESTONES, Projection, folds
 from projections.rows import BufferedRows
 
 STEP_SECONDS: Final = 0.5
@@ -70,7 +71,7 @@ class Track:
         """
         kinds, apply, rows = self.projection.kinds, self.projection.apply, self.rows
         for commit in commits:
-            if not commit.kinds & kinds:
+            if not folds(kinds, commit):
                 continue
             past.position = commit.position
             try:
@@ -231,7 +232,13 @@ class Following:
             kinds |= track.projection.kinds
         with self._log.reading() as txn:
             return self._log.commits(
-                txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal
+                txn,
+                after,
+                count_max=PAGE_COMMITS,
+                bytes_max=PAGE_BYTES,
+                kinds=kinds & ALL_BITS,
+                multiples_of=MILESTONE_VERSIONS if kinds & MILESTONES else 0,
+                to=goal,
             )
 
     def _save(self, lane: list[Track], behind: int) -> None:

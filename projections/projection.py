@@ -7,10 +7,40 @@ or another view, so the same log always gives the same rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from eventstore.commits import Commit
+
+MILESTONE_VERSIONS: Final = 128
+"""Each version of a context that this divides is a milestone. The commits between two, at most as many, are
+read in half a millisecond; closer milestones would be more work for a fold that asks for them."""
+
+MILESTONES: Final = 1 << 32
+"""In ``kinds``, beside the bits of events: the commits that hold a milestone, whatever is in them. Those that
+have none of the events come without records, so that looking at them costs next to nothing."""
+
+
+def folds(kinds: int, commit: Commit) -> bool:
+    """Whether a projection of these ``kinds`` folds a commit."""
+    return bool(
+        commit.kinds & kinds or (kinds & MILESTONES and milestones(commit.first_version, commit.last_version))
+    )
+
+
+def with_records(commit: Commit, past: Past) -> Commit:
+    """A commit that came for its milestone, as it is in the log."""
+    return next(past.context(commit.context_id, commit.first_version, commit.last_version))
+
+
+def milestones(first_version: int, last_version: int) -> range:
+    """The milestones from a version to another, both inclusive."""
+    return range(first_version + -first_version % MILESTONE_VERSIONS, last_version + 1, MILESTONE_VERSIONS)
+
+
+def milestone_before(version: int) -> int:
+    """The last milestone at or below a version; 0 when there is none."""
+    return version - version % MILESTONE_VERSIONS
 
 
 class Rows(Protocol):
@@ -63,7 +93,10 @@ class Projection(Protocol):
 
     @property
     def kinds(self) -> int:
-        """The bits (``events.BITS``) of the events it folds; commits with none of them are skipped."""
+        """The bits (``events.BITS``) of the events it folds; commits with none of them are skipped.
+
+        ``MILESTONES`` among them asks for one commit of a context in ``MILESTONE_VERSIONS`` versions besides.
+        """
         ...
 
     def apply(self, commit: Commit, rows: Rows, past: Past) -> None:
