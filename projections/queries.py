@@ -178,7 +178,7 @@ class Queries:
         moment: Moment = NOW,
         at_least: int | None = None,
     ) -> Page[HistoryEntry]:
-        """The events after a version, or a page's cursor; a run of one stream's chunks is one entry."""
+        """The events after a version, or a page's cursor; the chunks between two others are one entry."""
         version = version_in(decode_cursor(after, VERSION_BYTES)) if isinstance(after, str) else after
 
         def answer(snapshot: Snapshot, at: Resolved) -> Page[HistoryEntry]:
