@@ -20,7 +20,17 @@ from eventstore.body import Prepared
 from eventstore.commits import ANY, EXISTS, Append, Committed
 from eventstore.context import OpenStream, WriteModel, evolve, evolve_chunks
 from eventstore.errors import Refused, WrongExpectedVersion
-from eventstore.events import ChunkRun, Event, ForkedFrom, MessageAppended, Record, StreamStarted
+from eventstore.events import (
+    MILESTONE_STREAMS_MIN,
+    MILESTONE_VERSIONS,
+    MILESTONES,
+    ChunkRun,
+    Event,
+    ForkedFrom,
+    MessageAppended,
+    Record,
+    StreamStarted,
+)
 from eventstore.filing import Filing
 from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX
 from eventstore.log import Log
@@ -42,7 +52,7 @@ class Appender:
 
     For each transaction ``begin``, ``append`` for each request, ``finish``; once that is committed,
     ``committed``. After one that was not, ``forget`` brings it back to what is stored. ``head`` is the last
-    ``finish``'s.
+    ``finish``'s, ``kinds`` those of the events since ``begin``.
     """
 
     def __init__(self, log: Log, clock: Clock) -> None:
@@ -52,6 +62,7 @@ class Appender:
         self._models = Models()
         self._filing = Filing(log)
         self.head: Head
+        self.kinds = 0
         self.forget()
 
     def forget(self) -> None:
@@ -65,6 +76,7 @@ class Appender:
 
     def begin(self, txn: lmdb.Transaction) -> None:
         """Read the clock for the appends of a transaction; if it went backwards, time stands still."""
+        self.kinds = 0
         self._now = max(self._clock(), self._recorded_at)
         self._recent = self._log.index.recent(txn, self.head)
         self._filing.begin()
@@ -105,6 +117,8 @@ class Appender:
 
     def _appended(self, context_key: bytes, model: WriteModel, events: int) -> Committed:
         version = model.version
+        if version % MILESTONE_VERSIONS < events and len(model.streams) >= MILESTONE_STREAMS_MIN:
+            self.kinds |= MILESTONES
         if version % SNAPSHOT_EVENTS < events:
             snapshot = _snapshots.encode(model)
             value = sha256(snapshot).digest() + snapshot
@@ -141,6 +155,7 @@ class Appender:
         """The next commit, on top of what ``model`` has seen."""
         context_key, commit_id, rows = request.context_key, request.commit_id, self._filing.rows
         first_version = model.version + 1
+        self.kinds |= prepared.kinds
         self._position = position = self._position + 1
         self._recorded_at = now = self._now
         framed = frame.encode(prepared, context_key, first_version, now, commit_id, self._compressor)

@@ -255,6 +255,17 @@ BITS: Final[dict[type[Any], int]] = {
 CHUNK_BIT: Final = BITS[ChunkRun]
 ALL_BITS: Final = (1 << 14) - 1
 
+MILESTONE_VERSIONS: Final = 128
+"""Each version of a context that this divides is a milestone. The commits between two, at most as many, are
+read in half a millisecond; closer milestones would be more work for a fold that asks for them."""
+
+MILESTONES: Final = 1 << 32
+"""Where kinds are asked for, beside the bits of events: commits that hold a milestone, whatever is in them.
+Those that hold none of the events come without records, so that looking at them costs next to nothing."""
+
+MILESTONE_STREAMS_MIN: Final = 3
+"""Streams that are open at once in a context before its milestones are of use; with fewer none are told."""
+
 
 def tag_of(event: Record) -> str:
     """The dotted name that outlives the class's."""

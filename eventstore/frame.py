@@ -103,6 +103,12 @@ def last_version(stored: bytes) -> int:
     return first_version + event_count - 1
 
 
+def holds_multiple(stored: bytes, number: int) -> bool:
+    """Whether ``number`` divides a version of a stored commit, whose digest is not checked here."""
+    first_version, event_count = _VERSIONS.unpack_from(stored, DIGEST_BYTES + 22)
+    return -first_version % number < event_count
+
+
 def decode(
     position: int,
     stored: bytes,
@@ -155,6 +161,15 @@ def decode_checked(
         decoded.records,
         stored[:DIGEST_BYTES],
         len(stored),
+    )
+
+
+def header(position: int, stored: bytes) -> Commit:
+    """A stored commit without what is in its body, and without its id; its digest is not checked here."""
+    _, _, kinds, context_id, first_version, count, at, _ = _header(stored, DIGEST_BYTES)
+    context_uuid, digest = _context_uuid(context_id), stored[:DIGEST_BYTES]
+    return Commit(
+        position, context_uuid, first_version, count, kinds, at, None, None, (), digest, len(stored)
     )
 
 

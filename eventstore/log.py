@@ -19,7 +19,7 @@ import zstandard
 from eventstore import frame, keys
 from eventstore.commits import Commit
 from eventstore.errors import Damaged, NotFound, Refused, Unavailable
-from eventstore.events import ALL_BITS, ContextCreated, ForkedFrom
+from eventstore.events import ALL_BITS, MILESTONE_VERSIONS, MILESTONES, ContextCreated, ForkedFrom
 from eventstore.index import ContextIndex
 from eventstore.limits import MAP_BYTES
 from eventstore.shared import SharedEnvironment
@@ -63,17 +63,15 @@ class Log(SharedEnvironment):
 
     def commit_at(self, txn: lmdb.Transaction, position: int) -> Commit:
         """The commit at ``position``. Raises ``NotFound`` or ``Damaged``."""
-        return frame.decode_checked(position, self._checked(txn, position), self._decompressor())
+        return frame.decode(position, self._stored(txn, position), self._decompressor())
 
-    def _checked(self, txn: lmdb.Transaction, position: int) -> bytes:
-        """The stored commit at a position, held against its digest."""
+    def _stored(self, txn: lmdb.Transaction, position: int) -> bytes:
         there = 0 < position < keys.U64_MAX
         stored = stored_commit(txn, self.databases[keys.COMMITS], keys.pack_u64(position)) if there else None
         if stored is None:
             if 0 < position <= self.head(txn).position:
                 raise frame.damaged(position, "it is missing")
             raise NotFound("position_not_found", f"the log has no position {position}", position=position)
-        frame.check(position, stored)
         return stored
 
     def _decompressor(self) -> zstandard.ZstdDecompressor:
@@ -95,6 +93,7 @@ class Log(SharedEnvironment):
     ) -> tuple[list[Commit], int]:
         """The commits after a position that hold any of ``kinds``, and the position reached.
 
+        With ``MILESTONES`` among them also those that hold one, without records (``frame.header``).
         Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
         matching or not: when the position reached equals ``after``, there is nothing further. What is sound
         before damage is given first; ``Damaged`` is raised when the damaged commit is the next.
@@ -102,10 +101,9 @@ class Log(SharedEnvironment):
         if not 0 <= after < keys.U64_MAX:
             raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
         found: list[Commit] = []
-        position, bytes_read, last = after, 0, after + count_max
-        if to is not None:
-            last = min(last, to)
-        decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds)
+        to = keys.U64_MAX if to is None else to
+        position, bytes_read, last = after, 0, min(after + count_max, to)
+        decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds & ALL_BITS)
         try:
             items = stored_commits(txn, self.databases[keys.COMMITS], keys.pack_u64(after + 1))
             for key, stored in items:
@@ -119,9 +117,10 @@ class Log(SharedEnvironment):
                     commit = frame.decode_checked(position + 1, stored, decompressor)
                     if commit.kinds & kinds:
                         found.append(commit)
+                elif kinds & MILESTONES and frame.holds_multiple(stored, MILESTONE_VERSIONS):
+                    found.append(frame.header(position + 1, stored))
                 position += 1
-            end = self.head(txn).position
-            if position < (end if to is None else min(to, end)):
+            if position < min(to, self.head(txn).position):
                 raise frame.damaged(position + 1, "it is missing")
         except Damaged:
             if position == after:
@@ -138,7 +137,7 @@ class Log(SharedEnvironment):
         context_key, decompressor, expected = context_id.bytes, self._decompressor(), 0
         for entry in self.index.entries(txn, self.head(txn), context_key, from_version, to_version):
             position, stored = self._indexed(txn, entry)
-            commit = frame.decode_checked(position, stored, decompressor)
+            commit = frame.decode(position, stored, decompressor)
             first_version = commit.first_version
             if first_version != expected and (expected or first_version > from_version):
                 raise frame.damaged(position, f"its context goes on with version {first_version}")
@@ -172,13 +171,12 @@ class Log(SharedEnvironment):
         return page, False
 
     def _indexed(self, txn: lmdb.Transaction, entry: Item) -> tuple[int, bytes]:
-        """Position and stored commit that an index entry leads to: that one, and held against its digest."""
+        """Position and stored commit that an index entry leads to, after checking that it is that one."""
         key, position_key = entry
         position = int.from_bytes(position_key, "big")
         stored = stored_commit(txn, self.databases[keys.COMMITS], position_key or b"\0")
         if stored is None or stored[frame.CONTEXT_VERSION] != key:
             raise frame.damaged(position, "the index of its context leads to another")
-        frame.check(position, stored)
         return position, stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:
@@ -198,7 +196,13 @@ class Log(SharedEnvironment):
     def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
         entry = self.index.floor(txn, self.head(txn), context_id.bytes, keys.U64_MAX)
-        return 0 if entry is None else frame.last_version(self._indexed(txn, entry)[1])
+        return 0 if entry is None else self._last_version(txn, entry)[0]
+
+    def _last_version(self, txn: lmdb.Transaction, entry: Item) -> tuple[int, int]:
+        """The last version of the commit that an index entry leads to, and its position."""
+        position, stored = self._indexed(txn, entry)
+        frame.check(position, stored)
+        return frame.last_version(stored), position
 
     def has_context(self, txn: lmdb.Transaction, context_id: UUID) -> bool:
         """Whether a context exists, deleted or not."""
@@ -207,10 +211,7 @@ class Log(SharedEnvironment):
     def place_at(self, txn: lmdb.Transaction, context_id: UUID, position: int) -> tuple[int, int]:
         """A context's version once ``position`` was committed, and the position that brought it; or 0, 0."""
         entry = self.index.as_of(txn, self.head(txn), context_id.bytes, position)
-        if entry is None:
-            return 0, 0
-        at, stored = self._indexed(txn, entry)
-        return frame.last_version(stored), at
+        return (0, 0) if entry is None else self._last_version(txn, entry)
 
     def context_keys(self, txn: lmdb.Transaction) -> Iterator[bytes]:
         """The 16 bytes of every context's id, in no particular order; lazily, within ``txn``."""
@@ -221,7 +222,8 @@ class Log(SharedEnvironment):
         low, high = 1, self.head(txn).position
         while low <= high:
             middle = (low + high) // 2
-            stored = self._checked(txn, middle)
+            stored = self._stored(txn, middle)
+            frame.check(middle, stored)
             if frame.recorded_at(stored) <= at_us:
                 low = middle + 1
             else:

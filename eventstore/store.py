@@ -197,8 +197,8 @@ class EventStore:
         """Call ``listener(after, position, kinds)`` after each transaction, on the writer's thread: be quick.
 
         The commits after the one position, up to the other, are durable; ``kinds`` has the bits of all their
-        events, and maybe others. Returns the function that removes the listener. In a read-only store it is
-        never called.
+        events and milestones, and maybe others. Returns the function that removes the listener. In a
+        read-only store it is never called.
         """
         if self._writer is None:
             return lambda: None

@@ -29,7 +29,7 @@ from eventstore.commits import Committed
 from eventstore.disk import Disk
 from eventstore.environment import translate
 from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable
-from eventstore.events import ALL_BITS
+from eventstore.events import ALL_BITS, MILESTONES
 from eventstore.inbox import Inbox
 from eventstore.log import Log
 from eventstore.request import Request
@@ -163,7 +163,7 @@ class Writer:
         else:
             self._durable = self._appender.head
         self._answer(batch, outcomes)
-        self._tell(batch, before)
+        self._tell(before)
 
     def _fill(self, txn: lmdb.Transaction, batch: list[Request]) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -204,16 +204,12 @@ class Writer:
         self.statistics.group_max = max(self.statistics.group_max, len(batch))
         self._deliver(batch, outcomes, self._durable)
 
-    def _tell(self, batch: list[Request], before: Head) -> None:
-        """Tell the listeners what was committed since they were told last: this batch, mostly."""
+    def _tell(self, before: Head) -> None:
+        """Tell the listeners what was committed since they were told last: this transaction, mostly."""
         after, position = self._told, self._durable.position
         if position == after:
             return
-        kinds = ALL_BITS
-        if after == before.position:
-            kinds = 0
-            for request in batch:
-                kinds |= request.prepared.kinds
+        kinds = self._appender.kinds if after == before.position else ALL_BITS | MILESTONES
         self._told = position
         for listener in self._listeners:
             try:

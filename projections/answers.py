@@ -181,11 +181,25 @@ class ReplayDone(msgspec.Struct, frozen=True):
     outcome: Outcome | None
 
 
-class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One event, or a run of one stream's chunks: then ``version`` to ``last_version`` are ``count`` chunks.
+class StreamStretch(msgspec.Struct, frozen=True):
+    """The chunks of one stream in a stretch of history: those of these sequences, both inclusive."""
 
-    ``name``: the branch, state, or custom name that it is about, or what an update changed. ``position``
-    and ``recorded_at`` are of the first.
+    message_id: UUID
+    first_sequence: int
+    last_sequence: int
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return self.last_sequence - self.first_sequence + 1
+
+
+class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One event, or all chunks between two: then ``version`` to ``last_version`` are ``count`` chunks.
+
+    ``streams`` says whose chunks they are, in the order in which the streams started; ``message_id`` is given
+    when they are of one. ``name``: the branch, state, or custom name that it is about, or what an update
+    changed. ``position`` and ``recorded_at`` are of the first.
     """
 
     type: str
@@ -198,8 +212,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     branch: str | None = None
     name: str | None = None
     outcome: Outcome | None = None
-    first_sequence: int | None = None
-    last_sequence: int | None = None
+    streams: list[StreamStretch] = []
 
 
 class StateChange(msgspec.Struct, frozen=True):

@@ -1,12 +1,13 @@
 """Contexts: metadata, branches, state and open streams, now and as of any version.
 
 A row of history is written for every event but a chunk, so that the state as of a version is the last row at
-or below it. What is large and changes seldom (metadata, a state's detail) has rows of its own.
+or below it. What is large and changes seldom (metadata, a state's detail) has rows of its own. While three or
+more streams are open, a cut is written at every milestone: how far each of them is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from functools import partial
 from typing import assert_never
 from uuid import UUID
 
@@ -16,6 +17,8 @@ from eventstore.events import (
     ALL_BITS,
     BITS,
     CHUNK_BIT,
+    MILESTONE_STREAMS_MIN,
+    MILESTONES,
     BranchDeleted,
     BranchMoved,
     BranchSwitched,
@@ -34,57 +37,65 @@ from eventstore.events import (
     StreamStarted,
 )
 from eventstore.metadata import Metadata, updated
-from projections.cuts import progress_at
+from projections.cuts import cut_of_row, progress_at, stored_cut
 from projections.layout import (
     BY_UPDATED,
     CONTEXTS,
+    CUTS,
     DETAILS,
     HISTORY,
     METADATA,
     ContextRow,
+    CutRow,
     HistoryRow,
     OpenStream,
     by_updated,
     context_rows,
+    cut_rows,
     encode_detail,
     history_rows,
     metadata_rows,
     scope_of,
     versioned,
 )
-from projections.projection import Past, Rows
+from projections.projection import Past, Rows, milestone_before, milestones, with_records
 
 
 class Contexts:
     """The projection ``contexts``."""
 
     name: str = "contexts"
-    version: int = 1
-    tables: tuple[str, ...] = (CONTEXTS, HISTORY, METADATA, DETAILS, BY_UPDATED)
-    kinds: int = ALL_BITS & ~CHUNK_BIT
+    version: int = 2
+    tables: tuple[str, ...] = (CONTEXTS, HISTORY, METADATA, DETAILS, CUTS, BY_UPDATED)
+    kinds: int = ALL_BITS & ~CHUNK_BIT | MILESTONES
 
     def apply(self, commit: Commit, rows: Rows, past: Past) -> None:
         """Fold one commit: a row of history for each event in it, and the context as it is after it."""
         key = commit.context_id.bytes
         stored = rows.get(CONTEXTS, key)
-        if stored is None:
-            row, listed = _unborn(commit), ()
-        else:
-            row = context_rows.decode(stored)
-            _catch_up(row, commit, past)
-            listed = _listed(row, key)
-        arrived: dict[UUID, int] = {}
+        row = _unborn(commit) if stored is None else context_rows.decode(stored)
+        only_chunks = commit.kinds == CHUNK_BIT
+        if only_chunks:
+            if len(row.last.streams) < MILESTONE_STREAMS_MIN:
+                return
+            commit = with_records(commit, past)
+        listed = () if stored is None else _listed(row, key)
+        progress = _progress_before(row, commit, rows, past)
         for version, record in commit.versioned():
             if type(record) is ChunkRun:
-                arrived[record.message_id] = record.last_sequence
+                _put_cuts(progress, record, version, rows, key)
+                progress[record.message_id] = record.last_sequence
                 continue
             # Chunks after the commit's last event are counted from its row on, as in commits of chunks alone.
-            _progress(row.last, arrived)
-            arrived.clear()
+            for message_id, stream in row.last.streams.items():
+                stream.progress = progress[message_id]
             _evolve(row, record, version, rows, key)
+            progress = cut_of_row(version, row.last).progress
             row.last_version = version
             row.last.position, row.last.recorded_at = commit.position, commit.recorded_at
             rows.put(HISTORY, versioned(key, version), history_rows.encode(row.last))
+        if only_chunks:
+            return
         row.updated_at = commit.recorded_at
         rows.put(CONTEXTS, key, context_rows.encode(row))
         for entry in listed:
@@ -102,21 +113,26 @@ def _listed(row: ContextRow, key: bytes) -> tuple[bytes, ...]:
     return tuple(by_updated(scope_of(w), deleted, row.updated_at, key) for w in (None, row.workspace))
 
 
-def _catch_up(row: ContextRow, commit: Commit, past: Past) -> None:
-    """Bring the streams' progress to just before the commit, over the commits of chunks that were skipped."""
-    streams, before = row.last.streams, commit.first_version - 1
-    if not streams or before == row.last_version:
+def _progress_before(row: ContextRow, commit: Commit, rows: Rows, past: Past) -> dict[UUID, int]:
+    """How far the open streams were just before a commit, over commits of chunks that were skipped."""
+    before = commit.first_version - 1
+    cut = cut_of_row(row.last_version, row.last)
+    if before == row.last_version:
+        return cut.progress
+    milestone = milestone_before(before)
+    if len(row.last.streams) >= MILESTONE_STREAMS_MIN and milestone > row.last_version:
+        stored = rows.get(CUTS, versioned(commit.context_id.bytes, milestone))
+        cut = cut if stored is None else stored_cut(milestone, row.last, stored)
+    return progress_at(cut, before, partial(past.context, commit.context_id))
+
+
+def _put_cuts(progress: dict[UUID, int], run: ChunkRun, version: int, rows: Rows, key: bytes) -> None:
+    """A row for each milestone in a run that begins at ``version``; ``progress`` is that before it."""
+    if len(progress) < MILESTONE_STREAMS_MIN:
         return
-
-    def commit_of(version: int) -> Commit:
-        return next(past.context(commit.context_id, version, version))
-
-    _progress(row.last, progress_at(streams, row.last_version, before, commit_of))
-
-
-def _progress(last: HistoryRow, sequences: Mapping[UUID, int]) -> None:
-    for message_id, sequence in sequences.items():
-        last.streams[message_id].progress = sequence
+    for milestone in milestones(version, version + len(run.deltas) - 1):
+        cut = progress | {run.message_id: run.first_sequence + milestone - version}
+        rows.put(CUTS, versioned(key, milestone), cut_rows.encode(CutRow(list(cut.values()))))
 
 
 def _evolve(row: ContextRow, event: Record, version: int, rows: Rows, key: bytes) -> None:

@@ -1,125 +1,82 @@
-"""How far each open stream was at a version between two rows of a context's history.
+"""How far each open stream was at a version between two rows of a context's history: a cut.
 
 Every event but a chunk has its row, so from one row to the next there are only chunks. With one open stream
 the arithmetic is all: each version since the row is one more of its chunks. With more, the last chunk of all
 streams but one is looked up in the log, backwards, and what remains belongs to that one.
 
-Where only some of the streams go on, that would be a walk over all that they said since. But their own
-sequences tell whether the versions after a probe are all theirs, so the walk leaps to the others' last chunk
-by bisection. With one that goes on it costs the logarithm of its chunks; with more, besides, the commits
-that they leave between their own chunks. Only where one of several paused for more than ``PROBE_COMMITS``
-commits, with two or more still unfound, are those commits walked over.
+With two, the newest chunk is enough. With three or more, some may have paused long ago. For those contexts
+the projection stores a cut at every milestone, and no walk goes further back than to the last one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeAlias
 from uuid import UUID
 
 from eventstore.commits import Commit
 from eventstore.events import ChunkRun
-from projections.layout import OpenStream
+from projections.layout import HistoryRow, cut_rows
 
-WALKED_COMMITS: Final = 16
-"""Commits without a stream's last chunk before a leap is tried; after one that was in vain, twice as many."""
-
-PROBE_COMMITS: Final = 64
-"""Commits that one probe of a bisection reads at most."""
+Commits: TypeAlias = Callable[[int, int], Iterable[Commit]]
+"""Reads the commits of a context that hold these versions, both inclusive, in order."""
 
 
-def progress_at(
-    streams: Mapping[UUID, OpenStream],
-    row_version: int,
-    version: int,
-    commit_of: Callable[[int], Commit],
-) -> dict[UUID, int]:
-    """The number of chunks of each stream at ``version``, given those in the row of ``row_version``.
+class Cut(NamedTuple):
+    """The number of chunks of each open stream at a version."""
 
-    ``commit_of`` gives the context's commit that holds a version. It is asked only while two or more
-    streams may still have unfound chunks.
+    version: int
+    progress: dict[UUID, int]
+
+
+def cut_of_row(version: int, row: HistoryRow) -> Cut:
+    """The cut at a row of history."""
+    return Cut(version, {message_id: stream.progress for message_id, stream in row.streams.items()})
+
+
+def stored_cut(version: int, row: HistoryRow, stored: bytes) -> Cut:
+    """The cut in a row of ``context_cuts``; ``row`` is the row of history before it."""
+    return Cut(version, dict(zip(row.streams, cut_rows.decode(stored).progress, strict=True)))
+
+
+def progress_at(cut: Cut, version: int, commits: Commits) -> dict[UUID, int]:
+    """The number of chunks of each stream at ``version``, with nothing but chunks since ``cut``.
+
+    The log is read only while two or more streams may still have unfound chunks.
     """
-    return _Cut(streams, row_version, version, commit_of).progress()
+    progress = dict(cut.progress)
+    unfound = set(progress)
+    remaining = version - cut.version
+    walk = _newest_first(commits, cut.version, version)
+    while remaining and len(unfound) > 1:
+        for message_id, sequence in _last_chunks(next(walk), cut.version, version):
+            if message_id in unfound:
+                unfound.remove(message_id)
+                remaining -= sequence - progress[message_id]
+                progress[message_id] = sequence
+    if remaining:
+        (last,) = unfound
+        progress[last] += remaining
+    return progress
 
 
-class _Cut:
-    """The walk backwards. ``_found`` has the version of the last chunk of each stream that was found."""
-
-    def __init__(
-        self,
-        streams: Mapping[UUID, OpenStream],
-        row_version: int,
-        version: int,
-        commit_of: Callable[[int], Commit],
-    ) -> None:
-        self._row_version = row_version
-        self._version = version
-        self._commit_of = commit_of
-        self._before = {message_id: stream.progress for message_id, stream in streams.items()}
-        self._progress = dict(self._before)
-        self._found: dict[UUID, int] = {}
-
-    def progress(self) -> dict[UUID, int]:
-        """See ``progress_at``."""
-        progress, found = self._progress, self._found
-        remaining = self._version - self._row_version
-        at, walked, walks = self._version, 0, WALKED_COMMITS
-        while remaining and len(progress) - len(found) > 1:
-            commit = self._commit_of(at)
-            walked += 1
-            for message_id, sequence, version in _last_chunks(commit, self._row_version, at):
-                if message_id not in found:
-                    remaining -= sequence - progress[message_id]
-                    progress[message_id] = sequence
-                    found[message_id] = version
-                    walked = 0
-            at = commit.first_version - 1
-            if remaining and walked >= walks:
-                walked, walks = 0, walks * 2
-                at = self._leap(at)
-        if remaining:
-            (last,) = progress.keys() - found.keys()
-            progress[last] += remaining
-        return progress
-
-    def _leap(self, at: int) -> int:
-        """A version at or below ``at`` with none but chunks of the streams that were found after it."""
-        low, high = self._row_version, at
-        while high - low > 1:
-            probe = (low + high) // 2
-            said = self._said_after(probe)
-            if said is None:
-                break
-            if said == self._version - probe:
-                high = probe
-            else:
-                low = probe
-        return high
-
-    def _said_after(self, probe: int) -> int | None:
-        """How many chunks the found streams have after a version; None when that takes too many commits."""
-        silent = {message_id for message_id, last in self._found.items() if last > probe}
-        said = sum(self._progress[message_id] for message_id in silent)
-        at = probe
-        for _ in range(PROBE_COMMITS):
-            if not silent or at <= self._row_version:
-                return said - sum(self._before[message_id] for message_id in silent)
-            commit = self._commit_of(at)
-            for message_id, sequence, _version in _last_chunks(commit, self._row_version, at):
-                if message_id in silent:
-                    silent.discard(message_id)
-                    said -= sequence
-            at = commit.first_version - 1
-        return None
+def _newest_first(commits: Commits, above: int, up_to: int) -> Iterator[Commit]:
+    """The commits of a range of versions, read in stretches that double: many lookups cost more than one."""
+    versions = 1
+    while up_to > above:
+        stretch = list(commits(max(above, up_to - versions) + 1, up_to))
+        yield from reversed(stretch)
+        up_to = stretch[0].first_version - 1
+        versions *= 2
 
 
-def _last_chunks(commit: Commit, above: int, up_to: int) -> list[tuple[UUID, int, int]]:
-    """Each run's stream, last sequence and its version, in a range of versions, newest first."""
-    found: list[tuple[UUID, int, int]] = []
+def _last_chunks(commit: Commit, above: int, up_to: int) -> list[tuple[UUID, int]]:
+    """Each run's stream and its last sequence in a range of versions, newest first."""
+    found: list[tuple[UUID, int]] = []
     for first, record in commit.versioned():
-        if type(record) is ChunkRun and above < first <= up_to:
+        if type(record) is ChunkRun:
             last = first + len(record.deltas) - 1
-            beyond = max(0, last - up_to)
-            found.append((record.message_id, record.last_sequence - beyond, last - beyond))
+            if first <= up_to and last > above:
+                found.append((record.message_id, record.last_sequence - max(0, last - up_to)))
     found.reverse()
     return found

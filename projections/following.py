@@ -24,7 +24,7 @@ from eventstore.log import Log
 from projections.bookkeeping import Bookkeeping
 from projections.generations import Failure, Generation, failure_of
 from projections.news import News
-from projections.projection import Projection
+from projections.projection import Projection, folds
 from projections.rows import BufferedRows
 
 STEP_SECONDS: Final = 0.5
@@ -71,7 +71,7 @@ class Track:
         """
         kinds, apply, rows = self.projection.kinds, self.projection.apply, self.rows
         for commit in commits:
-            if not commit.kinds & kinds:
+            if not folds(kinds, commit):
                 continue
             past.position = commit.position
             try:

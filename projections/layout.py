@@ -6,6 +6,7 @@ All integers in keys are big-endian, so that byte order is numeric order; ids ar
                 context_history   context | version u64                        -> HistoryRow
                 context_metadata  context | version u64                        -> Metadata
                 context_details   context | version u64                        -> msgpack of a state's detail
+                context_cuts      context | version u64                        -> CutRow
                 by_updated        scope | deleted u8 | MAX - time u64 | context -> nothing
     messages    messages          message                                      -> MessageRow
                 by_version        context | version u64                        -> message
@@ -38,6 +39,7 @@ CONTEXTS: Final = "contexts"
 HISTORY: Final = "context_history"
 METADATA: Final = "context_metadata"
 DETAILS: Final = "context_details"
+CUTS: Final = "context_cuts"
 BY_UPDATED: Final = "by_updated"
 
 MESSAGES: Final = "messages"
@@ -85,6 +87,15 @@ class HistoryRow(msgspec.Struct, array_like=True):
     streams: dict[UUID, OpenStream] = {}
     metadata_version: int = 0
     detail_version: int = 0
+
+
+class CutRow(msgspec.Struct, array_like=True):
+    """How many chunks each open stream had at a milestone, in the order of the history row before it.
+
+    There may be a thousand open streams, so their ids are left to that row.
+    """
+
+    progress: list[int]
 
 
 class ContextRow(msgspec.Struct, array_like=True):
@@ -209,6 +220,7 @@ _encoder: Final = msgspec.msgpack.Encoder(uuid_format="bytes")
 context_rows: Final = Codec(ContextRow)
 history_rows: Final = Codec(HistoryRow)
 metadata_rows: Final = Codec(Metadata)
+cut_rows: Final = Codec(CutRow)
 message_rows: Final = Codec(MessageRow)
 timeline_rows: Final = Codec(TimelineRow)
 open_stream_rows: Final = Codec(OpenStreamRow)

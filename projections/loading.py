@@ -16,7 +16,7 @@ from typing import Any, Final, NoReturn, cast
 
 from eventstore.errors import Refused
 from eventstore.events import ALL_BITS
-from projections.projection import Projection
+from projections.projection import MILESTONES, Projection
 
 GROUP: Final = "turnlog.projections"
 """The entry point group."""
@@ -94,7 +94,7 @@ def _check(projection: object) -> None:
         _refuse(label, "a table's name is 1 to 50 letters, digits, _ or -")
     if len(set(names)) != len(names):
         _refuse(label, "two tables have one name")
-    if type(what.kinds) is not int or not 0 < what.kinds <= ALL_BITS:
+    if type(what.kinds) is not int or what.kinds <= 0 or what.kinds & ~(ALL_BITS | MILESTONES):
         _refuse(label, "kinds is a sum of bits of eventstore.events.BITS")
     if not callable(what.apply):
         _refuse(label, "apply is a function of (commit, rows, past)")

@@ -7,9 +7,11 @@ from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from uuid import UUID
 
+from msgspec.structs import replace
+
 from eventstore.commits import Commit
 from eventstore.errors import NotFound
-from projections.projection import Projection
+from projections.projection import Projection, folds
 from projections.rows import check_row
 
 
@@ -113,8 +115,9 @@ class MemoryViews:
         """Fold the next commit."""
         self.past.add(commit)
         for projection in self.projections:
-            if projection.kinds & commit.kinds:
-                projection.apply(commit, self.rows[projection.name], self.past)
+            if folds(projection.kinds, commit):
+                given = commit if commit.kinds & projection.kinds else replace(commit, records=())
+                projection.apply(given, self.rows[projection.name], self.past)
 
     @contextmanager
     def reading(self) -> Generator[MemoryViews]:

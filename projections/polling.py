@@ -7,6 +7,7 @@ from typing import Final
 import anyio
 
 from eventstore.errors import NotFound, Unavailable
+from eventstore.events import ALL_BITS
 from eventstore.log import Log
 from projections.following import PAGE_BYTES, PAGE_COMMITS
 from projections.generations import Entry, poisoned
@@ -62,7 +63,10 @@ class Poller:
         return self._nothing_between(live.checkpoint, position, projection)
 
     def _nothing_between(self, checkpoint: int, position: int, projection: Projection) -> bool:
-        """Whether no commit up to ``position`` concerns the projection: its stored checkpoint stays then."""
+        """Whether no commit up to ``position`` concerns the projection: its stored checkpoint stays then.
+
+        Milestones do not count: most change no row, and those that do only make reading faster.
+        """
         known, reached, found = self._passed.get(projection.name, (checkpoint, checkpoint, False))
         if known != checkpoint:
             reached, found = checkpoint, False
@@ -73,7 +77,7 @@ class Poller:
                     reached,
                     count_max=PAGE_COMMITS,
                     bytes_max=PAGE_BYTES,
-                    kinds=projection.kinds,
+                    kinds=projection.kinds & ALL_BITS,
                     to=position,
                 )
             found = bool(commits)

@@ -11,6 +11,29 @@ from typing import Protocol
 from uuid import UUID
 
 from eventstore.commits import Commit
+from eventstore.events import MILESTONE_VERSIONS, MILESTONES
+
+
+def folds(kinds: int, commit: Commit) -> bool:
+    """Whether a projection of these ``kinds`` folds a commit."""
+    return bool(
+        commit.kinds & kinds or (kinds & MILESTONES and milestones(commit.first_version, commit.last_version))
+    )
+
+
+def with_records(commit: Commit, past: Past) -> Commit:
+    """A commit that came for its milestone, as it is in the log."""
+    return next(past.context(commit.context_id, commit.first_version, commit.last_version))
+
+
+def milestones(first_version: int, last_version: int) -> range:
+    """The milestones from a version to another, both inclusive."""
+    return range(first_version + -first_version % MILESTONE_VERSIONS, last_version + 1, MILESTONE_VERSIONS)
+
+
+def milestone_before(version: int) -> int:
+    """The last milestone at or below a version; 0 when there is none."""
+    return version - version % MILESTONE_VERSIONS
 
 
 class Rows(Protocol):
@@ -63,7 +86,11 @@ class Projection(Protocol):
 
     @property
     def kinds(self) -> int:
-        """The bits (``events.BITS``) of the events it folds; commits with none of them are skipped."""
+        """The bits (``events.BITS``) of the events it folds; commits with none of them are skipped.
+
+        ``events.MILESTONES`` among them asks for one commit of a context in ``MILESTONE_VERSIONS`` versions
+        besides, if several streams are open in it; where they are not, it may come or not.
+        """
         ...
 
     def apply(self, commit: Commit, rows: Rows, past: Past) -> None:

@@ -85,8 +85,7 @@ class Queries:
     async def context(
         self, context_id: UUID, moment: Moment = NOW, *, at_least: int | None = None
     ) -> ContextState:
-        """A context at a moment. It costs the same however long the context is, and however long ago,
-        but where three or more streams are open that took turns in a certain way: see ``cuts``.
+        """A context at a moment. It costs the same however long the context is, and however long ago.
 
         Raises ``NotFound``: ``context_not_found``, ``version_not_found``, ``position_not_found``,
         ``moment_before_creation``, ``message_not_found``.
@@ -182,7 +181,7 @@ class Queries:
         moment: Moment = NOW,
         at_least: int | None = None,
     ) -> Page[HistoryEntry]:
-        """The events after a version, or a page's cursor; a run of one stream's chunks is one entry."""
+        """The events after a version, or a page's cursor; the chunks between two others are one entry."""
         version = version_in(decode_cursor(after, VERSION_BYTES)) if isinstance(after, str) else after
 
         def answer(snapshot: Snapshot, at: Resolved) -> Page[HistoryEntry]:

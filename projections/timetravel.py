@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final, NamedTuple, TypeAlias, assert_never
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import msgspec
 from eventstore.context import MAIN
 from eventstore.errors import NotFound
 from eventstore.events import (
+    MILESTONE_STREAMS_MIN,
     BranchDeleted,
     BranchMoved,
     BranchSwitched,
@@ -20,7 +22,7 @@ from eventstore.events import (
 )
 from eventstore.validation import check_id
 from projections.answers import ContextState
-from projections.cuts import progress_at
+from projections.cuts import cut_of_row, progress_at
 from projections.layout import HistoryRow
 from projections.snapshot import Snapshot, message_not_found
 
@@ -163,7 +165,10 @@ def streams_at(
     snapshot: Snapshot, context_id: UUID, row_version: int, row: HistoryRow, version: int
 ) -> dict[UUID, int]:
     """How many chunks each open stream had at a version, given the last row of history before it."""
-    return progress_at(row.streams, row_version, version, lambda v: snapshot.commit_of(context_id, v))
+    cut = cut_of_row(row_version, row)
+    if len(row.streams) >= MILESTONE_STREAMS_MIN:
+        cut = snapshot.cut_after(context_id, row_version, row, version) or cut
+    return progress_at(cut, version, partial(snapshot.log.context_commits, snapshot.txn, context_id))
 
 
 class Lineage:

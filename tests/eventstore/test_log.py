@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 from damage import flip_commit, overwrite
+from msgspec.structs import replace
 from samples import START, C, D, M, S, TickingClock, ident, message
 
 from eventstore import keys
@@ -16,6 +17,7 @@ from eventstore.errors import Damaged, NotFound, Refused
 from eventstore.events import (
     ALL_BITS,
     BITS,
+    MILESTONES,
     ContextCreated,
     CustomRecorded,
     Event,
@@ -114,6 +116,26 @@ async def test_a_filter_skips_commits_but_still_advances(store: EventStore) -> N
     messages, customs = (page(store, 5, kinds=kinds)[0] for kinds in (BITS[MessageAppended], CUSTOM))
     assert sorted(messages + customs) == list(range(6, 21))
     assert page(store, 0, kinds=0) == ([], 20)
+
+
+async def test_commits_that_hold_a_milestone_come_too_but_bare(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("eventstore.log.MILESTONE_VERSIONS", 5)
+    await fill(store, 200)
+    messages, whole = BITS[MessageAppended], 1 << 30
+    with store.log.reading() as txn:
+        there, _ = store.log.commits(txn, 0, count_max=200, bytes_max=whole)
+        asked = store.log.commits(txn, 0, count_max=200, bytes_max=whole, kinds=messages | MILESTONES)
+        assert store.log.commits(txn, 0, count_max=200, bytes_max=whole, kinds=0) == ([], 200)
+    bare = {
+        commit.position: replace(commit, commit_id=None, metadata=None, records=())
+        for commit in there
+        if any(version % 5 == 0 for version in range(commit.first_version, commit.last_version + 1))
+    }
+    wanted = [commit if commit.kinds & messages else bare.get(commit.position) for commit in there]
+    assert asked == ([commit for commit in wanted if commit is not None], 200)
+    assert 0 < len(bare) < 200
 
 
 @pytest.mark.parametrize("after", [-1, keys.U64_MAX, 1 << 70])

@@ -105,8 +105,8 @@ def events_of(commits: list[Commit]) -> list[tuple[Commit, Event]]:
     return [(commit, event) for commit in commits for event in commit.events()]
 
 
-async def wander(stack: Stack, rng: random.Random, commits: int, context_id: UUID = C) -> Wanderer:
-    wanderer = Wanderer(rng, context_id)
+async def wander(stack: Stack, rng: random.Random, commits: int, *, streams: int = 3) -> Wanderer:
+    wanderer = Wanderer(rng, C, streams)
     for _ in range(commits):
-        await stack.store.append(context_id, wanderer.commit())
+        await stack.store.append(C, wanderer.commit())
     return wanderer

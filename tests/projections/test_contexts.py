@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import random
-from typing import Any
 from uuid import UUID
 
-import pytest
 from given import C, GivenLog, chunk, chunks, ident
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from eventstore.commits import Commit
 from eventstore.events import (
     BranchDeleted,
     BranchMoved,
@@ -29,8 +23,7 @@ from eventstore.events import (
     StreamStarted,
 )
 from eventstore.metadata import Metadata
-from projections import cuts, layout
-from projections.cuts import progress_at
+from projections import layout
 from projections.layout import HistoryRow
 from projections.memory import MemoryViews
 
@@ -185,109 +178,6 @@ def test_a_row_says_what_its_event_was_about() -> None:
     ]
 
 
-@st.composite
-def interleaved(draw: st.DrawFn) -> tuple[GivenLog, list[dict[int, int]]]:
-    """A context with some streams whose chunks mix, and each stream's progress after every version."""
-    log = GivenLog()
-    log.append(C, ContextCreated())
-    progress: dict[int, int] = {}
-    after: list[dict[int, int]] = [{}, {}]
-    for _ in range(draw(st.integers(1, 30))):
-        action = draw(st.sampled_from(["chunks", "chunks", "mixed", "start", "end", "event"]))
-        if action == "start" or not progress:
-            message = len(after) + 1_000
-            log.append(C, StreamStarted(ident(message)))
-            progress[message] = 0
-            after.append(dict(progress))
-        elif action in ("chunks", "mixed"):
-            commit: list[Any] = []
-            if action == "mixed":
-                commit.append(CustomRecorded("before"))
-                after.append(dict(progress))
-            for _ in range(draw(st.integers(1, 3))):
-                message = draw(st.sampled_from(sorted(progress)))
-                for _ in range(draw(st.integers(1, 3))):
-                    progress[message] += 1
-                    commit.append(chunk(message, progress[message]))
-                    after.append(dict(progress))
-            log.append(C, *commit)
-        elif action == "end":
-            message = draw(st.sampled_from(sorted(progress)))
-            del progress[message]
-            log.append(C, StreamFinalized(ident(message), "completed"))
-            after.append(dict(progress))
-        else:
-            log.append(C, CustomRecorded("tick"))
-            after.append(dict(progress))
-    return log, after
-
-
-@given(interleaved())
-@settings(max_examples=200)
-def test_the_cut_of_interleaved_streams_equals_a_naive_count(
-    case: tuple[GivenLog, list[dict[int, int]]],
-) -> None:
-    log, after = case
-    rows = history(log.views())
-    for version in range(1, len(after)):
-        row_version = max(v for v in rows if v <= version)
-        streams = rows[row_version].streams
-        cut = progress_at(streams, row_version, version, lambda v: _holding(log, v))
-        assert {message_id.int: count for message_id, count in cut.items()} == after[version]
-
-
-def _holding(log: GivenLog, version: int) -> Commit:
-    return next(c for c in log.commits if c.first_version <= version <= c.last_version)
-
-
-def test_a_cut_with_one_open_stream_never_asks_the_log() -> None:
-    def never(version: int) -> Commit:
-        raise AssertionError(version)
-
-    streams = {ident(1): layout.OpenStream(2, 7)}
-    assert progress_at(streams, 10, 1_000_010, never) == {ident(1): 1_000_007}
-
-
-def test_a_cut_stops_looking_once_nothing_remains_to_be_found() -> None:
-    log = GivenLog()
-    log.append(C, ContextCreated(), *(StreamStarted(ident(n)) for n in (1, 2, 3)))
-    for sequence in range(1, 51):
-        log.append(C, chunk(1, sequence))
-    asked: list[int] = []
-
-    def commit_of(version: int) -> Commit:
-        asked.append(version)
-        return _holding(log, version)
-
-    streams = history(log.views())[4].streams
-    assert progress_at(streams, 4, 54, commit_of) == {ident(1): 50, ident(2): 0, ident(3): 0}
-    assert asked == [54]
-
-
-@pytest.mark.parametrize("pairs", [1, 2])
-def test_a_cut_does_not_walk_all_the_chunks_of_those_that_go_on(pairs: int) -> None:
-    log = GivenLog()
-    open_streams = range(1, pairs + 3)
-    log.append(C, ContextCreated(), *(StreamStarted(ident(n)) for n in open_streams))
-    row = log.version_of(C)
-    log.append(C, *(chunk(n, 1) for n in open_streams))
-    for sequence in range(2, 3_000):
-        for number in range(1, pairs + 1):
-            log.append(C, chunk(number, sequence))
-    by_version = {v: c for c in log.commits for v in range(c.first_version, c.last_version + 1)}
-    looked = 0
-
-    def commit_of(version: int) -> Commit:
-        nonlocal looked
-        looked += 1
-        return by_version[version]
-
-    streams = {ident(n): layout.OpenStream(n + 1) for n in open_streams}
-    progress = progress_at(streams, row, log.version_of(C), commit_of)
-    assert progress == {ident(n): 2_999 if n <= pairs else 1 for n in open_streams}
-    assert looked < 200
-
-
 def test_a_run_in_a_commit_beside_other_events_counts_once() -> None:
     log = GivenLog()
     run = ChunkRun(ident(1), 1, 0, ("a", "b"), (0, 5))
@@ -296,34 +186,3 @@ def test_a_run_in_a_commit_beside_other_events_counts_once() -> None:
     rows = history(log.views())
     assert rows[5].streams[ident(1)].progress == 2
     assert rows[7].streams[ident(1)].progress == 3
-
-
-@pytest.mark.parametrize("probe_commits", [2, 64])
-def test_a_cut_that_leaps_equals_a_naive_count(
-    seed: int, probe_commits: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cuts, "WALKED_COMMITS", 1)
-    monkeypatch.setattr(cuts, "PROBE_COMMITS", probe_commits)
-    rng = random.Random(seed)
-    for _ in range(40):
-        log = GivenLog()
-        count = rng.randrange(3, 7)
-        log.append(C, ContextCreated(), *(StreamStarted(ident(n)) for n in range(1, count + 1)))
-        row = log.version_of(C)
-        streams = {ident(n): layout.OpenStream(n + 1) for n in range(1, count + 1)}
-        progress = dict.fromkeys(range(1, count + 1), 0)
-        after = [dict(progress)]
-        while len(after) < 150:
-            those = rng.sample(range(1, count + 1), rng.choice((1, 1, 2, 3)))
-            for _ in range(rng.randrange(1, 30)):
-                commit: list[Any] = []
-                for _ in range(rng.randrange(1, 4)):
-                    message = rng.choice(those)
-                    progress[message] += 1
-                    commit.append(chunk(message, progress[message]))
-                    after.append(dict(progress))
-                log.append(C, *commit)
-        by_version = {v: c for c in log.commits for v in range(c.first_version, c.last_version + 1)}
-        for step, expected in enumerate(after):
-            cut = progress_at(streams, row, row + step, by_version.__getitem__)
-            assert {message_id.int: chunks for message_id, chunks in cut.items()} == expected

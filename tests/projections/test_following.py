@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from witness import EVERYTHING, Journal, Looker, Steps, fill, opened, oracle, rows_of
 
 from eventstore.commits import Commit
-from eventstore.events import BITS, CHUNK_BIT, CustomRecorded, MessageAppended
+from eventstore.events import BITS, CHUNK_BIT, ContextCreated, CustomRecorded, MessageAppended
 from projections import following as module
 from projections.following import CHECKPOINT_POSITIONS, Following
 from projections.memory import MemoryViews
-from projections.projection import Past, Rows
+from projections.projection import MILESTONE_VERSIONS, MILESTONES, Past, Rows
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +70,18 @@ async def test_a_fold_sees_only_commits_of_its_kinds(data_dir: Path) -> None:
         assert messages.folded == [2, 5, 8, 11]
         assert customs.folded == [3, 4, 6, 7, 9, 10, 12]
         assert rows_of(views, messages) == oracle(store, messages)
+
+
+async def test_a_fold_that_asks_for_milestones_sees_them_bare(data_dir: Path) -> None:
+    rare = Journal("rare", kinds=BITS[ContextCreated] | MILESTONES)
+    async with opened(data_dir, [rare]) as (store, views):
+        steps = Steps(store, views)
+        await fill(store, 2 * MILESTONE_VERSIONS + 1)
+        steps.finish()
+        assert rare.folded == [1, MILESTONE_VERSIONS, 2 * MILESTONE_VERSIONS]
+        assert rows_of(views, rare) == oracle(store, rare)
+        with views.reading() as reader:
+            assert len(list(reader.scan("rare", "events", b"", EVERYTHING))) == 1
 
 
 async def test_a_fold_looks_back_but_never_ahead(data_dir: Path) -> None:

@@ -15,8 +15,16 @@ from witness import CONTEXT, STREAM, Journal, ident, opened
 from eventstore.commits import Append
 from eventstore.content import TextPart
 from eventstore.errors import Refused
-from eventstore.events import ChunkReceived, ContextCreated, MessageAppended, StreamFinalized, StreamStarted
+from eventstore.events import (
+    ALL_BITS,
+    ChunkReceived,
+    ContextCreated,
+    MessageAppended,
+    StreamFinalized,
+    StreamStarted,
+)
 from projections import loading
+from projections.projection import MILESTONES
 from projections.runner import Runner
 
 MODULE = '''
@@ -82,7 +90,7 @@ def test_what_cannot_be_loaded_is_refused_with_the_reason(user_module: str, refe
         *(("name", name) for name in ("", "a.b", "a b", "a\n", "é", "x" * 51, 7)),
         *(("version", version) for version in (0, -1, "1", 1.0, True)),
         *(("tables", tables) for tables in ((), ["t"], ("t", "t"), ("a.b",), ("",), (b"t",), "t")),
-        *(("kinds", kinds) for kinds in (0, -1, 1 << 30, "all", True)),
+        *(("kinds", kinds) for kinds in (0, -1, 1 << 30, MILESTONES << 1, "all", True)),
         ("apply", "not callable"),
     ],
 )
@@ -94,7 +102,8 @@ def test_a_malformed_projection_is_refused(field: str, value: object) -> None:
         "kinds": 1,
         "apply": print,
     }
-    loading.check([SimpleNamespace(**sound)])  # pyright: ignore[reportArgumentType] -- as a user's comes
+    for kinds in (1, ALL_BITS | MILESTONES):
+        loading.check([SimpleNamespace(**{**sound, "kinds": kinds})])  # pyright: ignore[reportArgumentType] -- as a user's comes
     with pytest.raises(Refused) as refused:
         loading.check([SimpleNamespace(**{**sound, field: value})])  # pyright: ignore[reportArgumentType] -- as above
     assert refused.value.code == "invalid_projection"

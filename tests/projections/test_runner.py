@@ -13,9 +13,10 @@ from witness import CONTEXT, Journal, damage, fill, opened, oracle, rows_of
 
 from eventstore.commits import Commit
 from eventstore.errors import Damaged, NotFound, TurnlogError, Unavailable
+from eventstore.events import ALL_BITS, CHUNK_BIT
 from eventstore.store import EventStore
 from projections import bookkeeping, following, runner
-from projections.projection import Past, Projection, Rows
+from projections.projection import MILESTONES, Past, Projection, Rows
 from projections.runner import Runner
 from projections.views import Views
 
@@ -471,14 +472,18 @@ async def test_a_read_only_process_does_not_wait_for_what_has_failed(data_dir: P
         views.close()
 
 
-async def test_a_read_only_process_knows_when_nothing_new_concerns_a_projection(data_dir: Path) -> None:
-    async with running(data_dir, Journal()) as (store, _, started):
+@pytest.mark.parametrize("kinds", [0, MILESTONES])
+async def test_a_read_only_process_knows_when_nothing_new_concerns_a_projection(
+    data_dir: Path, kinds: int
+) -> None:
+    journal = Journal(kinds=ALL_BITS & ~CHUNK_BIT | kinds)
+    async with running(data_dir, journal) as (store, _, started):
         await fill(store, 2, chunks=True)
         await started.wait_for(2)
     async with await EventStore.open(data_dir) as store:
         await fill(store, 600, chunks=True)
     async with await EventStore.open(data_dir, read_only=True) as store:
-        views = Views(data_dir / "views", [Journal()], store.log, read_only=True)
+        views = Views(data_dir / "views", [journal], store.log, read_only=True)
         async with Runner(store, views) as reader:
             await reader.wait_for(602)
         views.close()

@@ -27,11 +27,12 @@ from eventstore.events import (
 
 
 class Wanderer:
-    """Appends random events that the write model allows, from a seed."""
+    """Appends random events that the write model allows, from a seed; at most so many streams are open."""
 
-    def __init__(self, rng: random.Random, context_id: UUID = C) -> None:
+    def __init__(self, rng: random.Random, context_id: UUID = C, streams: int = 3) -> None:
         self.rng = rng
         self.context_id = context_id
+        self.streams = streams
         self.model = WriteModel(context_id)
         self.messages: list[UUID] = []
         self.finished: list[UUID] = []
@@ -76,7 +77,7 @@ class Wanderer:
             case 0 | 1:
                 parts = (TextPart("hello " * rng.randrange(3)),)
                 return MessageAppended(message_id, rng.choice(("user", "tool")), parts, branch)
-            case 2 | 3 if len(self.model.streams) < 3:
+            case 2 | 3 if len(self.model.streams) < self.streams:
                 return StreamStarted(message_id, branch=branch)
             case 4:
                 head = rng.choice([None, *self.messages])

@@ -38,8 +38,7 @@ SHAPES: Final[dict[str, tuple[str, str]]] = {
     "messages @latest": ("messages", f"{MESSAGE} complete text parts"),
     "history @latest": (
         "history",
-        "type version last_version position recorded_at count message_id branch name outcome first_sequence "
-        "last_sequence",
+        "type version last_version position recorded_at count message_id branch name outcome streams",
     ),
     "diff @latest now~9 now": (
         "diff",

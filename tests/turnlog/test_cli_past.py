@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from pathlib import Path
@@ -9,6 +10,10 @@ from typing import Any
 
 import pytest
 from commands import WIRE, Terminal
+from uuid_utils.compat import uuid7
+
+from eventstore.events import ChunkReceived, ContextCreated, StreamStarted
+from eventstore.store import EventStore
 
 DEEPSEEK = WIRE / "openai_chat" / "deepseek-tool-call.chunks.txt"
 CLAUDE = WIRE / "anthropic" / "tool_use_response.txt"
@@ -100,6 +105,26 @@ def test_history_lists_runs_of_chunks_in_one_line_and_pages_by_version(terminal:
     assert len(people) == 1 + len(lines)
     assert people[4].startswith("v4-v53 ")
     assert people[4].endswith(" #1-50")
+
+
+def test_history_says_in_one_line_how_far_streams_came_that_took_turns(terminal: Terminal) -> None:
+    first, second = uuid7(), uuid7()
+    started = [StreamStarted(message_id) for message_id in (first, second)]
+    turns = [ChunkReceived(message_id, n, "x") for n in (1, 2, 3) for message_id in (first, second)]
+
+    async def take_turns() -> None:
+        async with await EventStore.open(terminal.data) as store:
+            await store.append(uuid7(), [ContextCreated(), *started, *turns])
+
+    asyncio.run(take_turns())
+    stretch = terminal.ok("history", "@latest", "--json").lines[-1]
+    assert (stretch["version"], stretch["last_version"], stretch["message_id"]) == (4, 9, None)
+    assert stretch["streams"] == [
+        {"message_id": str(message_id), "first_sequence": 1, "last_sequence": 3}
+        for message_id in (first, second)
+    ]
+    line = terminal.ok("history", "@latest").out.splitlines()[-1]
+    assert line.endswith(f"…{str(first)[-8:]} #1-3, …{str(second)[-8:]} #1-3")
 
 
 def test_a_branch_stands_where_another_one_stood(terminal: Terminal) -> None:

@@ -27,6 +27,7 @@ from projections.answers import (
     MessageEntry,
     ReplayChunk,
     ReplayDone,
+    StreamStretch,
     Timeline,
 )
 from projections.status import ProjectionStatus
@@ -100,7 +101,10 @@ JSON_SHAPES: Final[dict[str, str]] = {
         f"a line for each chunk, with type chunk: {_fields(ReplayChunk)}; "
         f"and a last one, with type done: {_fields(ReplayDone)}"
     ),
-    "history": f"a line for each event or run of chunks: {_fields(HistoryEntry)}",
+    "history": (
+        f"a line for each event or stretch of chunks: {_fields(HistoryEntry)}. "
+        f"Streams, each: {_fields(StreamStretch)}"
+    ),
     "diff": f"an object: {_fields(Diff)}",
     "events": (
         "a line for each event: position, context_id, version, recorded_at, commit_id, metadata, event; "

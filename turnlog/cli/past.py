@@ -35,7 +35,7 @@ async def history(
     limit: Natural | None = None,
     options: Options = DEFAULTS,
 ) -> None:
-    """List every event of a context, runs of chunks in one line.
+    """List every event of a context, the chunks between two others in one line.
 
     Args:
         context: its id, the start or the end of it, or @latest.
@@ -79,9 +79,12 @@ def _row(entry: HistoryEntry, *, timed: bool) -> list[Text]:
 
 
 def _about(entry: HistoryEntry) -> Text:
+    if entry.streams:
+        return Text(", ").join(
+            identifier(stream.message_id) + run_of(stream.count, stream.first_sequence, stream.last_sequence)
+            for stream in entry.streams
+        )
     about = identifier(entry.message_id) if entry.message_id else Text()
-    if entry.first_sequence is not None and entry.last_sequence is not None:
-        about.append_text(run_of(entry.count, entry.first_sequence, entry.last_sequence))
     if entry.branch is not None:
         about.append(" " if about else "").append(one_line(entry.branch), style="branch")
     if entry.name is not None:
