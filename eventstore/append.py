@@ -161,8 +161,9 @@ class Appender:
         framed = frame.encode(prepared, context_key, first_version, now, commit_id, self._compressor)
         digest = sha256(framed).digest()
         self._chain = sha256(self._chain + digest).digest()
-        rows[keys.COMMITS].append((keys.pack_u64(position), digest + framed))
-        self._recent.add(context_key, first_version, position)
+        key = keys.pack_u64(position)
+        rows[keys.COMMITS].append((key, digest + framed))
+        self._recent.add(context_key, framed[frame.FRAME_CONTEXT_VERSION], key)
         if commit_id is not None:
             value = keys.commit_id_value(position, _request_digest(request))
             rows[keys.COMMIT_IDS].append((context_key + commit_id, value))

@@ -39,8 +39,10 @@ NO_COMMIT_ID: Final = bytes(16)
 
 HEADER: Final = Struct(">BBI16sQIq16s")
 STORED_BYTES_MIN: Final = DIGEST_BYTES + HEADER.size
+FRAME_CONTEXT_VERSION: Final = slice(6, 30)
+"""Context id and first version in a frame: together the key of ``by_context`` that leads to it."""
 CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
-"""Context id and first version in a stored commit: together the key of ``by_context`` that leads to it."""
+"""The same in a stored commit."""
 KINDS_AT: Final = DIGEST_BYTES + 2
 _header: Final = HEADER.unpack_from
 _KINDS: Final = Struct(">I")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import Final, NamedTuple, cast
+from typing import Final, TypeAlias, cast
 
 import lmdb
 
@@ -24,18 +24,11 @@ _AFTER_VERSIONS: Final = b"\xff" * 9
 """Behind every version of a context."""
 
 
-class Entries(NamedTuple):
-    """The first versions and the positions of one context's commits; both ascend.
+Columns: TypeAlias = tuple[list[bytes], list[bytes]]
+"""The keys and the values of one context's entries, both ascending. A tuple for each entry would keep the
+garbage collector busy. A value is appended last: another thread that counts by values finds every key."""
 
-    Columns, because a tuple for each would keep the garbage collector busy. ``positions`` is appended to
-    last, so another thread that counts by it finds every version.
-    """
-
-    versions: list[int]
-    positions: list[int]
-
-
-_NONE: Final = Entries([], [])
+_NONE: Final[Columns] = ([], [])
 
 
 class Recent:
@@ -49,19 +42,19 @@ class Recent:
     def __init__(self, after: int) -> None:
         self.after = after
         self.through = after
-        self.entries: dict[bytes, Entries] = {}
+        self.entries: dict[bytes, Columns] = {}
 
-    def add(self, context_key: bytes, version: int, position: int) -> None:
+    def add(self, context_key: bytes, key: bytes, value: bytes) -> None:
         """The entry of the next commit."""
         there = self.entries.get(context_key)
         if there is None:
-            self.entries[context_key] = Entries([version], [position])
+            self.entries[context_key] = [key], [value]
         else:
-            there.versions.append(version)
-            there.positions.append(position)
-        self.through = position
+            there[0].append(key)
+            there[1].append(value)
+        self.through += 1
 
-    def of(self, context_key: bytes) -> Entries:
+    def of(self, context_key: bytes) -> Columns:
         """A context's entries."""
         return self.entries.get(context_key, _NONE)
 
@@ -71,11 +64,8 @@ class Recent:
 
     def rows(self) -> list[Item]:
         """The rows of ``by_context`` for all of it, in the order of their keys."""
-        return [
-            _item(context_key, version, position)
-            for context_key in sorted(self.entries)
-            for version, position in zip(*self.entries[context_key], strict=True)
-        ]
+        entries = self.entries
+        return [item for context_key in sorted(entries) for item in zip(*entries[context_key], strict=True)]
 
 
 class ContextIndex:
@@ -117,25 +107,27 @@ class ContextIndex:
         """Add the entries up to ``head`` from the commits."""
         commits = self._environment.databases[keys.COMMITS]
         for position in range(recent.through + 1, head.position + 1):
-            stored = stored_commit(txn, commits, keys.pack_u64(position))
+            value = keys.pack_u64(position)
+            stored = stored_commit(txn, commits, value)
             if stored is None or len(stored) < frame.STORED_BYTES_MIN:
                 raise frame.damaged(position, "it is missing" if stored is None else "it is too short")
-            context_key, version = keys.split_context_version(stored[frame.CONTEXT_VERSION])
+            key = stored[frame.CONTEXT_VERSION]
             try:
                 frame.check(position, stored)
             except Damaged:
-                if not self._goes_on(txn, recent, context_key, version):
+                if not self._goes_on(txn, recent, key):
                     raise  # whose commit it is cannot be told, so no context is known to be whole
-            recent.add(context_key, version, position)
+            recent.add(key[:16], key, value)
         return recent
 
-    def _goes_on(self, txn: lmdb.Transaction, recent: Recent, context_key: bytes, version: int) -> bool:
-        """Whether a version is the one after a context's last: then a damaged commit is that context's."""
-        there = recent.of(context_key)
-        if there.positions:
-            value = keys.pack_u64(there.positions[-1])
+    def _goes_on(self, txn: lmdb.Transaction, recent: Recent, key: bytes) -> bool:
+        """Whether a key is the next of its context: then the damaged commit that has it is that context's."""
+        context_key, version = keys.split_context_version(key)
+        _, values = recent.of(context_key)
+        if values:
+            value = values[-1]
         else:
-            last = self._stored_floor(txn, context_key, keys.U64_MAX)
+            last = self._stored_floor(txn, keys.context_version(context_key, keys.U64_MAX))
             if last is None:
                 return version == 1
             value = last[1]
@@ -149,44 +141,42 @@ class ContextIndex:
 
         The first may be of a commit that ends before ``from_version``.
         """
-        versions, positions = self.recent(txn, head).of(context_key)
-        first_recent = versions[0] if versions else keys.U64_MAX
-        if from_version < first_recent:
-            last = keys.context_version(context_key, min(to_version, first_recent - 1))
+        there, values = self.recent(txn, head).of(context_key)
+        first = keys.context_version(context_key, from_version)
+        last = keys.context_version(context_key, to_version)
+        if not there or first < there[0]:
             with txn.cursor(self._environment.databases[keys.BY_CONTEXT]) as cursor:
-                there = _seek_floor(cursor, context_key, from_version)
-                if not there:  # that one is missing: what follows shows the gap
-                    there = cursor.set_range(keys.context_version(context_key, from_version))
-                for item in cast("Iterator[Item]", cursor.iternext()) if there else ():
-                    if item[0] > last:
+                # Without a floor that entry is missing: what follows shows the gap.
+                found = _seek_floor(cursor, first) or cursor.set_range(first)
+                for item in cast("Iterator[Item]", cursor.iternext()) if found else ():
+                    if item[0] > last or (there and item[0] >= there[0]):
                         break
                     yield item
-        seen = bisect_right(positions, head.position)
-        start = max(0, bisect_right(versions, from_version, hi=seen) - 1)
-        for number in range(start, bisect_right(versions, to_version, hi=seen)):
-            yield _item(context_key, versions[number], positions[number])
+        seen = bisect_right(values, keys.pack_u64(head.position))
+        start = max(0, bisect_right(there, first, hi=seen) - 1)
+        for number in range(start, bisect_right(there, last, hi=seen)):
+            yield there[number], values[number]
 
     def floor(self, txn: lmdb.Transaction, head: Head, context_key: bytes, version: int) -> Item | None:
         """The entry with the greatest first version at or below ``version``."""
-        versions, positions = self.recent(txn, head).of(context_key)
-        at = bisect_right(versions, version, hi=bisect_right(positions, head.position))
-        if at:
-            return _item(context_key, versions[at - 1], positions[at - 1])
-        return self._stored_floor(txn, context_key, version)
+        there, values = self.recent(txn, head).of(context_key)
+        key = keys.context_version(context_key, version)
+        at = bisect_right(there, key, hi=bisect_right(values, keys.pack_u64(head.position)))
+        return (there[at - 1], values[at - 1]) if at else self._stored_floor(txn, key)
 
     def as_of(self, txn: lmdb.Transaction, head: Head, context_key: bytes, position: int) -> Item | None:
         """The last entry at or below a position."""
-        versions, positions = self.recent(txn, head).of(context_key)
-        at = bisect_right(positions, min(position, head.position))
+        there, values = self.recent(txn, head).of(context_key)
+        wanted = keys.pack_u64(max(0, min(position, head.position)))
+        at = bisect_right(values, wanted)
         if at:
-            return _item(context_key, versions[at - 1], positions[at - 1])
-        wanted = keys.pack_u64(max(0, position))
-        last = self._stored_floor(txn, context_key, keys.U64_MAX)
+            return there[at - 1], values[at - 1]
+        last = self._stored_floor(txn, keys.context_version(context_key, keys.U64_MAX))
         if last is None or last[1] <= wanted:
             return last
         found, low, high = None, 1, _version(last) - 1
         while low <= high:
-            item = self._stored_floor(txn, context_key, (low + high) // 2)
+            item = self._stored_floor(txn, keys.context_version(context_key, (low + high) // 2))
             if item is None:
                 raise Damaged("commit_damaged", "the index of a context has a hole", key=context_key.hex())
             if item[1] > wanted:
@@ -204,19 +194,16 @@ class ContextIndex:
                 context_key = cast("bytes", cursor.key())[:16]
                 yield context_key
                 there = cursor.set_range(context_key + _AFTER_VERSIONS)
-        for context_key, entries in list(recent.entries.items()):
-            if entries.versions[0] == 1 and entries.positions[0] <= head.position:
+        position = keys.pack_u64(head.position)
+        for context_key, (there, values) in list(recent.entries.items()):
+            if there[0] == keys.context_version(context_key, 1) and values[0] <= position:
                 yield context_key
 
-    def _stored_floor(self, txn: lmdb.Transaction, context_key: bytes, version: int) -> Item | None:
+    def _stored_floor(self, txn: lmdb.Transaction, key: bytes) -> Item | None:
         with txn.cursor(self._environment.databases[keys.BY_CONTEXT]) as cursor:
-            if _seek_floor(cursor, context_key, version):
+            if _seek_floor(cursor, key):
                 return cast("Item", cursor.item())
         return None
-
-
-def _item(context_key: bytes, version: int, position: int) -> Item:
-    return keys.context_version(context_key, version), keys.pack_u64(position)
 
 
 def _version(item: Item) -> int:
@@ -225,13 +212,12 @@ def _version(item: Item) -> int:
     return keys.split_context_version(key)[1] if len(key) == keys.CONTEXT_VERSION_BYTES else 0
 
 
-def _seek_floor(cursor: lmdb.Cursor, context_key: bytes, version: int) -> bool:
-    """Move to the entry of a context whose first version is the greatest at or below ``version``."""
-    wanted = keys.context_version(context_key, version)
-    if cursor.set_range(wanted):
-        if cursor.key() == wanted:
+def _seek_floor(cursor: lmdb.Cursor, key: bytes) -> bool:
+    """Move to the greatest entry of its context at or below a key."""
+    if cursor.set_range(key):
+        if cursor.key() == key:
             return True
         moved = cursor.prev()
     else:
         moved = cursor.last()
-    return moved and cursor.key()[:16] == context_key
+    return moved and cursor.key()[:16] == key[:16]

@@ -6,7 +6,6 @@ short, so it waits for milliseconds.
 
 from __future__ import annotations
 
-import os
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from typing import Any, Final
 
 import lmdb
 
+from eventstore import process
 from eventstore.environment import open_environment, translate
 from eventstore.errors import Unavailable
 from eventstore.limits import MAP_BYTES
@@ -37,7 +37,7 @@ class SharedEnvironment:
         self.read_only: bool = read_only
         self._names = names
         self._map_bytes = map_bytes
-        self._pid = os.getpid()
+        self._forks = process.forks
         self._gate = threading.Condition()
         self._readers = 0
         self._open = False
@@ -108,7 +108,7 @@ class SharedEnvironment:
 
     def check_process(self) -> None:
         """Refuse to touch an environment inherited over a fork: LMDB would let it, and lose data."""
-        if os.getpid() != self._pid:
+        if process.forks != self._forks:
             raise Unavailable("forked_process", "the store was opened before this process was forked")
 
 

@@ -10,7 +10,6 @@ covers both environments.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ from typing import Any, Final, cast
 
 import lmdb
 
+from eventstore import process
 from eventstore.environment import create_environment, open_environment, remove_unfinished, translate
 from eventstore.errors import Damaged, NotFound, Refused, TurnlogError, Unavailable
 from eventstore.limits import MAP_BYTES
@@ -68,7 +68,7 @@ class Views:
         self.read_only: bool = read_only
         self.about: About = About(FORMAT, log.store_id.bytes)
         self._map_bytes = map_bytes
-        self._pid = os.getpid()
+        self._forks = process.forks
         self._env: lmdb.Environment | None = None
         self._left_open: lmdb.Environment | None = None
         self.databases: dict[bytes, Any] = {}
@@ -193,7 +193,7 @@ class Views:
 
     def check_process(self) -> None:
         """Refuse to touch an environment inherited over a fork."""
-        if os.getpid() != self._pid:
+        if process.forks != self._forks:
             raise Unavailable("forked_process", "the views were opened before this process was forked")
 
     def close(self) -> None:

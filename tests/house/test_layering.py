@@ -14,6 +14,7 @@ LAYERS: Final = (
     "eventstore.limits",
     "eventstore.units",
     "eventstore.closing",
+    "eventstore.process",
     "eventstore.content",
     "eventstore.events",
     "eventstore.commits",
