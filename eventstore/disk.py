@@ -20,26 +20,30 @@ class Disk:
         self._path = path
         self._free_bytes_low = free_bytes_low
         self._data_file = path / "data.mdb"
-        self._inode = os.stat(self._data_file).st_ino
+        found = os.stat(self._data_file)
+        self._inode, self._bytes = found.st_ino, found.st_size
         self._checked = -CHECK_SECONDS
-        self.replaced = False
+        self.lost = False
 
     def check(self) -> None:
         """Look, unless that was a moment ago.
 
-        Raises ``Unavailable``: ``log_read_only`` once the file was removed or replaced (``replaced``),
+        Raises ``Unavailable``: ``log_read_only`` once the file was removed, replaced or truncated (``lost``),
         ``disk_full`` while too little is free; or ``OSError`` when the disk cannot be looked at.
         """
         now = time.monotonic()
         if now - self._checked < CHECK_SECONDS:
             return
         try:
-            inode = os.stat(self._data_file).st_ino
+            found = os.stat(self._data_file)
         except FileNotFoundError:
-            inode = 0
-        if inode != self._inode:
-            self.replaced = True
-            raise Unavailable("log_read_only", "data.mdb was removed or replaced under the running store")
+            found = None
+        if found is None or found.st_ino != self._inode or found.st_size < self._bytes:  # it never shrinks
+            self.lost = True
+            raise Unavailable(
+                "log_read_only", "data.mdb was removed, replaced or truncated under the running store"
+            )
+        self._bytes = found.st_size
         if self._free_bytes_low:
             disk = os.statvfs(self._path)
             if disk.f_bavail * disk.f_frsize < self._free_bytes_low:

@@ -226,7 +226,7 @@ class Writer:
         try:
             self._disk.check()
         except Unavailable as error:
-            if self._disk.replaced:
+            if self._disk.lost:
                 self._failed_recoveries, self.statistics.failure = RECOVERIES_FAILED_MAX, error.message
             raise
         now = time.monotonic()

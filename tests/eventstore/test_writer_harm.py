@@ -100,7 +100,7 @@ async def test_too_little_free_disk_is_refused_before_anything_is_written(data_d
         assert list(store.read()) == []
 
 
-@pytest.mark.parametrize("how", ["removed", "replaced", "unreachable"])
+@pytest.mark.parametrize("how", ["removed", "replaced", "truncated", "unreachable"])
 async def test_a_data_file_that_vanished_under_the_store_stops_it(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -110,6 +110,8 @@ async def test_a_data_file_that_vanished_under_the_store_stops_it(
         file = data_dir / "log" / "data.mdb"
         if how == "unreachable":
             monkeypatch.setattr(os, "stat", unreachable)
+        elif how == "truncated":
+            os.truncate(file, file.stat().st_size - 1)
         else:
             os.rename(file, f"{file}.old")
         if how == "replaced":
@@ -121,7 +123,7 @@ async def test_a_data_file_that_vanished_under_the_store_stops_it(
             assert (await store.append(C, [MARK])).position == 2
         else:
             assert (await failure(store)).code == "log_read_only"
-            assert "removed or replaced" in str(store.statistics().failure)
+            assert "removed, replaced or truncated" in str(store.statistics().failure)
 
 
 def unreachable(*_: object, **__: object) -> os.stat_result:
