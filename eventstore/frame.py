@@ -39,13 +39,15 @@ NO_COMMIT_ID: Final = bytes(16)
 
 HEADER: Final = Struct(">BBI16sQIq16s")
 STORED_BYTES_MIN: Final = DIGEST_BYTES + HEADER.size
+CONTEXT: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 22)
+"""Context id in a stored commit."""
 FRAME_CONTEXT_VERSION: Final = slice(6, 30)
 """Context id and first version in a frame: together the key of ``by_context`` that leads to it."""
 CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
 """The same in a stored commit."""
 KINDS_AT: Final = DIGEST_BYTES + 2
 _header: Final = HEADER.unpack_from
-_KINDS: Final = Struct(">I")
+_summary: Final = Struct(">I16xQI").unpack_from
 _RECORDED_AT: Final = Struct(">q")
 _VERSIONS: Final = Struct(">QI")
 
@@ -89,9 +91,9 @@ def check(position: int, stored: bytes) -> None:
         raise damaged(position, "it is too short")
 
 
-def kinds(stored: bytes) -> int:
-    """Which kinds of events a stored commit holds, without decoding its body or checking its digest."""
-    return _KINDS.unpack_from(stored, KINDS_AT)[0]
+def summary(stored: bytes) -> tuple[int, int, int]:
+    """Kinds, first version and event count of a stored commit, whose digest is not checked here."""
+    return _summary(stored, KINDS_AT)
 
 
 def recorded_at(stored: bytes) -> int:
@@ -99,16 +101,10 @@ def recorded_at(stored: bytes) -> int:
     return _RECORDED_AT.unpack_from(stored, DIGEST_BYTES + 34)[0]
 
 
-def last_version(stored: bytes) -> int:
-    """A context's version right after a stored commit, whose digest is not checked here."""
+def versions(stored: bytes) -> tuple[int, int]:
+    """The first and the last version in a stored commit, whose digest is not checked here."""
     first_version, event_count = _VERSIONS.unpack_from(stored, DIGEST_BYTES + 22)
-    return first_version + event_count - 1
-
-
-def holds_multiple(stored: bytes, number: int) -> bool:
-    """Whether ``number`` divides a version of a stored commit, whose digest is not checked here."""
-    first_version, event_count = _VERSIONS.unpack_from(stored, DIGEST_BYTES + 22)
-    return -first_version % number < event_count
+    return first_version, first_version + event_count - 1
 
 
 def decode(

@@ -132,7 +132,7 @@ class ContextIndex:
                 return version == 1
             value = last[1]
         stored = stored_commit(txn, self._environment.databases[keys.COMMITS], value)
-        return stored is not None and frame.last_version(stored) + 1 == version
+        return stored is not None and frame.versions(stored)[1] + 1 == version
 
     def entries(
         self, txn: lmdb.Transaction, head: Head, context_key: bytes, from_version: int, to_version: int

@@ -7,7 +7,7 @@ read is checked against its digest and against the key that led to it.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 from uuid import UUID
@@ -90,13 +90,15 @@ class Log(SharedEnvironment):
         bytes_max: int,
         kinds: int = ALL_BITS,
         to: int | None = None,
+        keep: Callable[[int, bytes], None] | None = None,
     ) -> tuple[list[Commit], int]:
         """The commits after a position that hold any of ``kinds``, and the position reached.
 
         With ``MILESTONES`` among them also those that hold one, without records (``frame.header``).
         Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
         matching or not: when the position reached equals ``after``, there is nothing further. What is sound
-        before damage is given first; ``Damaged`` is raised when the damaged commit is the next.
+        before damage is given first; ``Damaged`` is raised when the damaged commit is the next. ``keep`` is
+        called with the position and the stored bytes of each commit that was read, matching or not.
         """
         if not 0 <= after < keys.U64_MAX:
             raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
@@ -104,22 +106,27 @@ class Log(SharedEnvironment):
         to = keys.U64_MAX if to is None else to
         position, bytes_read, last = after, 0, min(after + count_max, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds & ALL_BITS)
+        milestones = kinds & MILESTONES
         try:
             items = stored_commits(txn, self.databases[keys.COMMITS], keys.pack_u64(after + 1))
             for key, stored in items:
                 if position >= last or bytes_read >= bytes_max:
                     return found, position
-                if key != keys.pack_u64(position + 1):
+                at = position + 1
+                if key != keys.pack_u64(at):
                     break
                 bytes_read += len(stored)
-                frame.check(position + 1, stored)
-                if frame.kinds(stored) & wanted:
-                    commit = frame.decode_checked(position + 1, stored, decompressor)
+                frame.check(at, stored)
+                there, first_version, events = frame.summary(stored)
+                if there & wanted:
+                    commit = frame.decode_checked(at, stored, decompressor)
                     if commit.kinds & kinds:
                         found.append(commit)
-                elif kinds & MILESTONES and frame.holds_multiple(stored, MILESTONE_VERSIONS):
-                    found.append(frame.header(position + 1, stored))
-                position += 1
+                elif milestones and -first_version % MILESTONE_VERSIONS < events:
+                    found.append(frame.header(at, stored))
+                if keep is not None:
+                    keep(at, stored)
+                position = at
             if position < min(to, self.head(txn).position):
                 raise frame.damaged(position + 1, "it is missing")
         except Damaged:
@@ -202,7 +209,7 @@ class Log(SharedEnvironment):
         """The last version of the commit that an index entry leads to, and its position."""
         position, stored = self._indexed(txn, entry)
         frame.check(position, stored)
-        return frame.last_version(stored), position
+        return frame.versions(stored)[1], position
 
     def has_context(self, txn: lmdb.Transaction, context_id: UUID) -> bool:
         """Whether a context exists, deleted or not."""

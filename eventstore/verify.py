@@ -196,7 +196,7 @@ def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Itera
         if len(there) < frame.STORED_BYTES_MIN or there[frame.CONTEXT_VERSION] != key:
             return  # that entry is surplus, or leads astray: found on its own
         position = keys.unpack_u64(value)
-        expected = frame.last_version(there) + 1
+        expected = frame.versions(there)[1] + 1
         if expected != commit.first_version and not _is_sound(position, there):
             return  # found on its own, and its count means nothing
         if position >= commit.position:

@@ -12,9 +12,8 @@ a sync; its checkpoint is stored now and then.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Final, Literal
-from uuid import UUID
 
 from msgspec.structs import replace
 
@@ -24,6 +23,7 @@ from eventstore.log import Log
 from projections.bookkeeping import Bookkeeping
 from projections.generations import Failure, Generation, failure_of
 from projections.news import News
+from projections.past import LogPast
 from projections.projection import Projection, folds
 from projections.rows import BufferedRows
 
@@ -86,22 +86,6 @@ class Track:
             rows.keep()
             self.events += commit.event_count
         self.position = reached
-
-
-class LogPast:
-    """What a fold may see of the log: nothing after ``position``."""
-
-    def __init__(self, log: Log) -> None:
-        self.position: int = 0
-        self._log = log
-
-    def context(self, context_id: UUID, from_version: int, to_version: int) -> Iterator[Commit]:
-        """The commits of a context that hold these versions, in order."""
-        with self._log.reading() as txn:
-            for commit in self._log.context_commits(txn, context_id, from_version, to_version):
-                if commit.position > self.position:
-                    return
-                yield commit
 
 
 class Following:
@@ -236,7 +220,13 @@ class Following:
         """The next commits with any of the kinds, and the position reached."""
         with self._log.reading() as txn:
             return self._log.commits(
-                txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=goal
+                txn,
+                after,
+                count_max=PAGE_COMMITS,
+                bytes_max=PAGE_BYTES,
+                kinds=kinds,
+                to=goal,
+                keep=self._past.hold,
             )
 
     def _save(self, lane: list[Track], behind: int) -> None:

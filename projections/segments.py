@@ -184,14 +184,15 @@ class Sealer:
         deltas = run.deltas
         count = len(deltas)
         characters = len(deltas[0]) if count == 1 else sum(map(len, deltas))
-        if not _fits(self._chunks + count, self._characters + characters):
+        chunks, characters_of_all = self._chunks + count, self._characters + characters
+        if chunks > SEGMENT_CHUNKS_MAX or characters_of_all > SEGMENT_CHARACTERS_MAX:
             self.flush()
+            chunks, characters_of_all = count, characters
         if run.raws is not None:
             self._has_raw = True
             run = replace(run, raws=None)
         self._runs.append(run)
-        self._chunks += count
-        self._characters += characters
+        self._chunks, self._characters = chunks, characters_of_all
 
     def flush(self) -> None:
         """Write what was gathered, segments and header."""

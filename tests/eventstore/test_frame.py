@@ -256,9 +256,9 @@ def test_versions_count_the_chunks_of_a_run() -> None:
 
 def test_the_kinds_and_the_time_of_a_stored_commit_are_read_without_its_body() -> None:
     case = CASES[2]
-    assert frame.kinds(stored(framed(case))) == 16
+    assert frame.summary(stored(framed(case))) == (16, case.first_version, 1)
     assert frame.recorded_at(stored(framed(case))) == case.at
-    assert frame.last_version(stored(framed(case))) == case.first_version
+    assert frame.versions(stored(framed(case)))[1] == case.first_version
     with pytest.raises(Damaged):
         frame.check(9, b"")
 

@@ -65,6 +65,7 @@ LAYERS: Final = (
     "projections.views",
     "projections.bookkeeping",
     "projections.news",
+    "projections.past",
     "projections.following",
     "projections.status",
     "projections.progress",

@@ -12,6 +12,7 @@ from witness import EVERYTHING, Journal, Looker, Steps, damage, fill, opened, or
 
 from eventstore.errors import Damaged, Unavailable
 from projections import following as module
+from projections import past
 from projections.bookkeeping import Change
 
 
@@ -37,7 +38,10 @@ async def test_damage_in_the_log_stops_everything_just_before_it(data_dir: Path)
         assert rows_of(views, journal) == expected
 
 
-async def test_damage_that_a_fold_meets_looking_back_is_no_poison(data_dir: Path) -> None:
+async def test_damage_that_a_fold_meets_looking_back_is_no_poison(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(past, "HELD_BYTES_MAX", 0)
     async with opened(data_dir, [Looker()]) as (store, views):
         await fill(store, 4)
         steps = Steps(store, views)
