@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
+from operator import sub
 from typing import Any, Final, TypeAlias
 from uuid import UUID
 
@@ -103,39 +103,33 @@ def pack(events: Iterable[Record]) -> tuple[Record, ...]:
     """Events with consecutive chunks of one stream, part and kind packed into runs."""
     packed: list[Record] = []
     run: list[ChunkReceived] = []
+    last: ChunkReceived | None = None
     for event in events:
-        if type(event) is ChunkReceived:
-            if run and not _continues(run[-1], event):
+        if type(event) is not ChunkReceived:
+            if run:
                 packed.append(_run(run))
-                run = []
-            run.append(event)
+                run, last = [], None
+            packed.append(event)
             continue
-        if run:
+        if last is not None and not (
+            event.sequence == last.sequence + 1
+            # Chunks of one producer share the id object, and comparing UUIDs takes longer than all the rest.
+            and (event.message_id is last.message_id or event.message_id == last.message_id)
+            and event.kind == last.kind
+            and event.part == last.part
+            and -NUMBER_MAX <= event.at - last.at <= NUMBER_MAX
+        ):
             packed.append(_run(run))
             run = []
-        packed.append(event)
+        run.append(event)
+        last = event
     if run:
         packed.append(_run(run))
     return tuple(packed)
 
 
-def _continues(last: ChunkReceived, event: ChunkReceived) -> bool:
-    return (
-        event.sequence == last.sequence + 1
-        and -NUMBER_MAX <= event.at - last.at <= NUMBER_MAX
-        and event.kind == last.kind
-        and event.part == last.part
-        and event.message_id == last.message_id
-    )
-
-
 def _run(chunks: list[ChunkReceived]) -> ChunkRun:
     first = chunks[0]
-    if len(chunks) == 1:  # a chunk that comes alone is the commonest append of all
-        raws = None if first.raw is None else (first.raw,)
-        return ChunkRun(
-            first.message_id, first.sequence, first.at, (first.delta,), (0,), first.kind, first.part, raws
-        )
     times = [chunk.at for chunk in chunks]
     raws = tuple([chunk.raw for chunk in chunks])
     return ChunkRun(
@@ -143,7 +137,7 @@ def _run(chunks: list[ChunkReceived]) -> ChunkRun:
         first.sequence,
         first.at,
         tuple([chunk.delta for chunk in chunks]),
-        (0, *[b - a for a, b in pairwise(times)]),
+        (0, *map(sub, times[1:], times)),
         first.kind,
         first.part,
         raws if any(raw is not None for raw in raws) else None,

@@ -12,6 +12,7 @@ The evolution law. An event, once released, is for ever:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
@@ -217,8 +218,7 @@ class ChunkRun(Shape, frozen=True, tag="stream.chunks", gc=False):
 
     def times(self) -> list[int]:
         """When each chunk arrived, in microseconds since the epoch."""
-        at = self.first_at
-        return [at := at + gap for gap in self.gaps]
+        return list(accumulate(self.gaps, initial=self.first_at))[1:]
 
     def chunks(self) -> Iterator[ChunkReceived]:
         """The same chunks as rows."""
