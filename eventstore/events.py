@@ -224,6 +224,10 @@ class ChunkRun(Shape, frozen=True, tag="stream.chunks", gc=False):
         """The same chunks as rows."""
         message_id, kind, part = self.message_id, self.kind, self.part
         sequence = self.first_sequence
+        if len(self.deltas) == 1:  # one chunk a commit is what a slow model gives
+            raw = None if self.raws is None else self.raws[0]
+            yield ChunkReceived(message_id, sequence, self.deltas[0], kind, self.first_at, part, raw)
+            return
         raws = self.raws or (None,) * len(self.deltas)
         for delta, at, raw in zip(self.deltas, self.times(), raws, strict=True):
             yield ChunkReceived(message_id, sequence, delta, kind, at, part, raw)

@@ -107,17 +107,18 @@ class Log(SharedEnvironment):
         position, bytes_read, last = after, 0, min(after + count_max, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds & ALL_BITS)
         milestones = kinds & MILESTONES
+        check, summary, pack = frame.check, frame.summary, keys.pack_u64
         try:
             items = stored_commits(txn, self.databases[keys.COMMITS], keys.pack_u64(after + 1))
             for key, stored in items:
                 if position >= last or bytes_read >= bytes_max:
                     return found, position
                 at = position + 1
-                if key != keys.pack_u64(at):
+                if key != pack(at):
                     break
                 bytes_read += len(stored)
-                frame.check(at, stored)
-                there, first_version, events = frame.summary(stored)
+                check(at, stored)
+                there, first_version, events = summary(stored)
                 if there & wanted:
                     commit = frame.decode_checked(at, stored, decompressor)
                     if commit.kinds & kinds:

@@ -17,11 +17,13 @@ from eventstore import frame
 from eventstore.commits import Commit
 from eventstore.log import Log
 
-HELD_BYTES_MAX: Final = 16 * 1024 * 1024
+HELD_BYTES_MAX: Final = 4 * 1024 * 1024
 """Stored bytes that are held at most. Then all are let go: a look back reads the log instead."""
 
 _Held: TypeAlias = tuple[list[int], list[bytes]]
 """Positions and stored commits of one context, both ascending."""
+
+_CONTEXT: Final = frame.CONTEXT
 
 _NOTHING: Final[_Held] = ([], [])
 
@@ -42,7 +44,7 @@ class LogPast:
         if self._bytes > HELD_BYTES_MAX:
             self._held.clear()
             self._bytes = len(stored)
-        context_key = stored[frame.CONTEXT]
+        context_key = stored[_CONTEXT]
         there = self._held.get(context_key)
         if there is None or there[0][-1] >= position:  # another lane begins further back
             self._held[context_key] = [position], [stored]
