@@ -192,7 +192,7 @@ class EventStore:
             else:
                 future.set_exception(outcome)
         self._inbox.delivered(batch)
-        self._signal.notify()
+        self._signal.notify(request.append.context_id for request in batch)
 
     def add_commit_listener(self, listener: Listener) -> Callable[[], None]:
         """Call ``listener(after, position, kinds)`` after each transaction, on the writer's thread: be quick.

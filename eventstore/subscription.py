@@ -7,7 +7,9 @@ is never missed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+import asyncio
+from collections.abc import AsyncGenerator, Generator, Iterable
+from contextlib import contextmanager
 from typing import Final
 from uuid import UUID
 
@@ -24,53 +26,77 @@ POLL_SECONDS: Final = 0.05
 
 
 class Signal:
-    """Tells subscribers that something was committed.
+    """Tells subscribers that something was committed: in their context, or at all.
 
-    In the writer's process each commit calls ``notify``. Elsewhere (``polled`` is the log) LMDB's last
+    In the writer's process each transaction calls ``notify``. Elsewhere (``polled`` is the log) LMDB's last
     transaction id is looked at now and then.
     """
 
     def __init__(self, polled: Log | None) -> None:
         self._polled = polled
-        self._event = anyio.Event()
-        self._waiting = 0
+        self._ears: dict[UUID | None, set[Ear]] = {}
         self.closed = False
 
-    def notify(self) -> None:
-        """Wake who waits. On the event loop's thread."""
-        if self._waiting:
-            self._event.set()
-            self._event = anyio.Event()
+    def notify(self, contexts: Iterable[UUID]) -> None:
+        """Wake who listens to any of the contexts, or to all: something may have been committed in them.
+
+        On the event loop's thread.
+        """
+        if self._ears:
+            for context_id in (None, *contexts):
+                for ear in self._ears.get(context_id, ()):
+                    ear.heard.set()
 
     def close(self) -> None:
-        """Wake who waits for the last time."""
+        """Wake everybody for the last time."""
         self.closed = True
-        self._event.set()
+        for ears in self._ears.values():
+            for ear in ears:
+                ear.heard.set()
 
-    def state(self) -> object:
-        """What to hand to ``wait``: taken before reading, so that nothing after the read is missed."""
-        return self._event if self._polled is None else self._transaction_id()
-
-    async def wait(self, state: object) -> None:
-        """Wait until something was committed after ``state`` was taken, or until closed."""
-        if self._polled is not None:
-            while not self.closed and self._transaction_id() == state:  # noqa: ASYNC110 -- nobody signals
-                await anyio.sleep(POLL_SECONDS)
-            return
-        assert isinstance(state, anyio.Event)
-        if state is not self._event and not self.closed:
-            return
-        self._waiting += 1
+    @contextmanager
+    def listening(self, context_id: UUID | None) -> Generator[Ear]:
+        """Hear of what is committed in a context, or in any."""
+        ear = Ear(self, self._polled)
+        self._ears.setdefault(context_id, set()).add(ear)
         try:
-            await state.wait()
+            yield ear
         finally:
-            self._waiting -= 1
+            ears = self._ears[context_id]
+            ears.discard(ear)
+            if not ears:
+                del self._ears[context_id]
 
-    def _transaction_id(self) -> int:
-        """Of what a reader sees now. ``env.info`` tells of a transaction before it is synced and visible."""
-        assert self._polled is not None
-        with self._polled.reading() as txn:
-            return txn.id()
+
+class Ear:
+    """One subscriber's. ``arm`` before reading, then ``wait``: nothing committed in between is missed."""
+
+    def __init__(self, signal: Signal, polled: Log | None) -> None:
+        self.heard = asyncio.Event()
+        self._signal = signal
+        self._polled = polled
+        self._seen = -1
+
+    def arm(self) -> None:
+        """From here on it hears."""
+        self.heard.clear()
+        if self._polled is not None:
+            self._seen = _transaction_id(self._polled)
+
+    async def wait(self) -> None:
+        """Wait until something was committed since ``arm``, or until the store is closed."""
+        if self._polled is None:
+            if not self._signal.closed:
+                await self.heard.wait()
+            return
+        while not self._signal.closed and _transaction_id(self._polled) == self._seen:  # noqa: ASYNC110 -- nobody signals
+            await anyio.sleep(POLL_SECONDS)
+
+
+def _transaction_id(log: Log) -> int:
+    """Of what a reader sees now. ``env.info`` tells of a transaction before it is synced and visible."""
+    with log.reading() as txn:
+        return txn.id()
 
 
 async def subscribe(
@@ -83,18 +109,19 @@ async def subscribe(
     live: bool = True,
 ) -> AsyncGenerator[Commit, None]:
     """See ``EventStore.subscribe``."""
-    while not signal.closed:
-        state = signal.state()
-        page, reached = _page(log, after, context_id, kinds)
-        for commit in page:
-            yield commit
-        if reached != after:
-            after = reached
-            await anyio.lowlevel.checkpoint()  # a long catch-up lets others run between its pages
-        elif live:
-            await signal.wait(state)
-        else:
-            return
+    with signal.listening(context_id) as ear:
+        while not signal.closed:
+            ear.arm()
+            page, reached = _page(log, after, context_id, kinds)
+            for commit in page:
+                yield commit
+            if reached != after:
+                after = reached
+                await anyio.lowlevel.checkpoint()  # a long catch-up lets others run between its pages
+            elif live:
+                await ear.wait()
+            else:
+                return
 
 
 def _page(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[list[Commit], int]:

@@ -20,6 +20,7 @@ from eventstore import subscription
 from eventstore.commits import Append, Commit
 from eventstore.errors import Damaged
 from eventstore.events import BITS, CHUNK_BIT, ContextCreated, CustomRecorded, MessageAppended, StreamStarted
+from eventstore.log import Log
 from eventstore.store import EventStore
 
 MARK = CustomRecorded("mark")
@@ -289,3 +290,38 @@ async def test_closing_a_read_only_store_ends_its_polling(
         tasks.start_soon(rest, reader.subscribe())
         await settle()
         await reader.close()
+
+
+# -- Who is woken -------------------------------------------------------------------------------------------
+
+
+async def test_only_commits_of_its_context_wake_a_subscriber_of_one(
+    store: EventStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.append_many([Append(context, (ContextCreated(),)) for context in (C, D)])
+    pages = list[UUID | None]()
+    page = subscription._page  # pyright: ignore[reportPrivateUsage] -- what it reads is what this is about
+
+    def counted(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[list[Commit], int]:
+        pages.append(context_id)
+        return page(log, after, context_id, kinds)
+
+    monkeypatch.setattr(subscription, "_page", counted)
+    seen = list[int]()
+
+    async def follow() -> None:
+        async for commit in store.subscribe(after=2, context_id=C):
+            seen.append(commit.position)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(follow)
+        await settle()
+        read = len(pages)
+        for _ in range(5):
+            await store.append(D, [MARK])
+        await settle()
+        assert len(pages) == read
+        await store.append(C, [MARK])
+        await settle()
+        assert (seen, len(pages) > read) == ([8], True)
+        tasks.cancel_scope.cancel()
