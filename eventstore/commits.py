@@ -12,6 +12,7 @@ import msgspec
 
 from eventstore.content import Json
 from eventstore.events import NUMBER_MAX, ChunkReceived, ChunkRun, Event, Record
+from eventstore.units import At
 
 
 class Expected(enum.Enum):
@@ -56,7 +57,7 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 
     position: int
     version: int
-    recorded_at: int
+    recorded_at: At
     written: bool = True
 
 
@@ -71,7 +72,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     first_version: int
     event_count: int
     kinds: int
-    recorded_at: int
+    recorded_at: At
     commit_id: UUID | None
     metadata: dict[str, Any] | None
     records: tuple[Record, ...]

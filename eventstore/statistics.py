@@ -11,6 +11,7 @@ from eventstore import keys
 from eventstore.inbox import Inbox
 from eventstore.log import Log
 from eventstore.stored import beside_head
+from eventstore.units import At
 from eventstore.writer import WriterStatistics
 
 if TYPE_CHECKING:
@@ -24,10 +25,10 @@ class StoreStatistics(msgspec.Struct, frozen=True):
     """
 
     store_id: UUID
-    created_at: int
+    created_at: At
     position: int
     chain: str
-    recorded_at: int
+    recorded_at: At
     file_bytes: int
     databases: dict[str, dict[str, int]]
     readers: int

@@ -5,9 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import NewType, TypeAlias
+from typing import Annotated, NewType, TypeAlias
+
+import msgspec
 
 from eventstore.errors import Refused
+
+RFC_3339 = "2026-01-31T12:00:00.000000Z"
+"""How a time looks outside."""
 
 Position = NewType("Position", int)
 """A commit's place in the whole log: 1, 2, 3 ...; 0 is "before the first"."""
@@ -20,6 +25,14 @@ Sequence = NewType("Sequence", int)
 
 Micros = NewType("Micros", int)
 """Microseconds since 1970-01-01T00:00:00Z, or a span of them."""
+
+At: TypeAlias = Annotated[
+    int,
+    msgspec.Meta(
+        extra_json_schema={"extra": {"type": "string", "format": "date-time"}, "examples": [RFC_3339]}
+    ),
+]
+"""``Micros`` in an answer: a number inside, RFC 3339 outside."""
 
 Clock: TypeAlias = Callable[[], int]
 """Gives the time in microseconds since the epoch; passed in, so that tests own it."""

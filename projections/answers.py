@@ -9,6 +9,7 @@ import msgspec
 
 from eventstore.content import Json, Kind, Part, Role
 from eventstore.events import ChunkReceived, ForkedFrom, Outcome
+from eventstore.units import At
 from projections.metadata import FieldChange, same_json
 
 T = TypeVar("T")
@@ -33,8 +34,8 @@ class ContextSummary(msgspec.Struct, frozen=True):
     active_branch: str
     message_count: int
     open_streams: int
-    created_at: int
-    updated_at: int
+    created_at: At
+    updated_at: At
     forked_from: ForkedFrom | None = None
 
 
@@ -56,8 +57,8 @@ class ContextState(msgspec.Struct, frozen=True):
     state: str | None
     state_detail: Json
     deleted: bool
-    created_at: int
-    updated_at: int
+    created_at: At
+    updated_at: At
     forked_from: ForkedFrom | None
     active_branch: str
     branches: dict[str, UUID | None]
@@ -80,8 +81,8 @@ class MessageEntry(msgspec.Struct, frozen=True):
     branch: str
     role: Role
     message_type: str
-    recorded_at: int
-    occurred_at: int | None
+    recorded_at: At
+    occurred_at: At | None
     size_bytes: int | None
     has_tool_calls: bool
     has_tool_result: bool
@@ -126,8 +127,8 @@ class Timeline(msgspec.Struct, frozen=True):
     model: str | None
     started_version: int
     started_position: int
-    started_at: int
-    occurred_at: int | None
+    started_at: At
+    occurred_at: At | None
     chunks: int
     characters: int
     text_bytes: int
@@ -143,7 +144,7 @@ class Timeline(msgspec.Struct, frozen=True):
     error: dict[str, Json] | None
     finalized_version: int | None
     finalized_position: int | None
-    finalized_at: int | None
+    finalized_at: At | None
 
 
 class ChunkPage(msgspec.Struct, frozen=True):
@@ -164,7 +165,7 @@ class ReplayChunk(msgspec.Struct, frozen=True, gc=False):
     delta: str
     kind: Kind
     part: str | None
-    at: int
+    at: At
     offset_us: int
 
 
@@ -206,7 +207,7 @@ class HistoryEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     version: int
     last_version: int
     position: int
-    recorded_at: int
+    recorded_at: At
     count: int = 1
     message_id: UUID | None = None
     branch: str | None = None

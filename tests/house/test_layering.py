@@ -92,6 +92,7 @@ LAYERS: Final = (
     # turnlog: the front door
     "turnlog.dialects",
     "turnlog.importers",
+    "turnlog.shapes",
     "turnlog.gathering",
     "turnlog.stream",
     "turnlog.recorder",
@@ -99,6 +100,7 @@ LAYERS: Final = (
     "turnlog.tee",
     "turnlog.sweep",
     "turnlog.facade",
+    "turnlog.moments",
     "turnlog",
     "turnlog.service",
     "turnlog.cli",

@@ -6,12 +6,12 @@ from rich.text import Text
 
 from turnlog.cli.access import writing
 from turnlog.cli.identify import find_context
-from turnlog.cli.json_output import plain
 from turnlog.cli.moments import PRESENT, AsOf
 from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import identifier, version
 from turnlog.cli.text import one_line, styled
+from turnlog.shapes import plain
 
 
 async def branch(

@@ -15,12 +15,12 @@ from turnlog.cli.access import reading
 from turnlog.cli.bodies import collect, listed, with_bodies
 from turnlog.cli.conversation import LINES_SHOWN, Drawn, Style, conversation
 from turnlog.cli.identify import find_context
-from turnlog.cli.json_output import message_line, plain
 from turnlog.cli.moments import PRESENT, AsOf
 from turnlog.cli.options import DEFAULTS, Natural, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import context_header, identifier, joined, version
 from turnlog.cli.text import ago, count, one_line, styled
+from turnlog.shapes import message_line, plain
 
 PAGE_CONTEXTS: Final = 100
 """Contexts asked for at a time."""

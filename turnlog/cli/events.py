@@ -31,11 +31,11 @@ from eventstore.events import (
 from eventstore.store import EventStore
 from eventstore.units import format_time
 from turnlog.cli.identify import find_context
-from turnlog.cli.json_output import event_line
 from turnlog.cli.options import DEFAULTS, Natural, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import OUTCOME_STYLES, event_type, identifier, joined, json_text, run_of
 from turnlog.cli.text import one_line, styled
+from turnlog.shapes import event_line
 
 
 async def events(

@@ -1,72 +1,24 @@
-"""Moments of the past as people write them.
-
-| written                  | means                                                                  |
-|---|---|
-| ``now``                  | the newest version                                                     |
-| ``v12``                  | the context's version 12: after its twelfth event                      |
-| ``p90``                  | once the log had position 90                                           |
-| ``2026-01-31T12:00:00Z`` | at that time; any RFC 3339 time with an offset                         |
-| ``m0190c4f2-...``        | right after that message was added; the id, or a unique start or end   |
-| ``v12~3``                | three events before a moment, here version 9; works after any of these |
-"""
+"""Moments as options and arguments of a verb: ``turnlog.moments`` with abbreviated ids."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Final
 from uuid import UUID
 
 from cyclopts import Group, Parameter
 
-from eventstore.errors import NotFound, Refused
-from eventstore.units import parse_time
-from projections.timetravel import NOW, AtMessage, AtPosition, AtTime, AtVersion, Moment
+from eventstore.errors import Refused
+from projections.timetravel import Moment
 from turnlog.cli.identify import find_message
 from turnlog.facade import Turnlog
-
-_BEFORE: Final = re.compile(r"(.+?)~(\d{1,18})")
-_NUMBERED: Final = re.compile(r"([vp])(\d{1,18})")
-_MESSAGE: Final = re.compile(r"m([0-9A-Fa-f-]{4,36})")
+from turnlog.moments import moment_of, named_moment
 
 
-async def moment_of(log: Turnlog, context_id: UUID, text: str) -> Moment:
-    """The moment that is written in ``text``, for a context.
-
-    Raises ``Refused`` (``invalid_argument``, ``ambiguous_id``) or ``NotFound``.
-    """
-    before = _BEFORE.fullmatch(text)
-    if before is None:
-        return _plain_moment(log, text)
-    state = await log.queries.context(context_id, _plain_moment(log, before[1]))
-    version = state.version - int(before[2])
-    if version < 1:
-        raise NotFound(
-            "moment_before_creation",
-            f"{text} lies before the context's first event",
-            context_id=context_id,
-            version=state.version,
-        )
-    return AtVersion(version)
-
-
-def _plain_moment(log: Turnlog, text: str) -> Moment:
-    if text == "now":
-        return NOW
-    if numbered := _NUMBERED.fullmatch(text):
-        number = int(numbered[2])
-        return AtVersion(number) if numbered[1] == "v" else AtPosition(number)
-    if message := _MESSAGE.fullmatch(text):
-        return AtMessage(find_message(log.store.log, message[1]))
-    try:
-        return AtTime(parse_time(text))
-    except Refused:
-        raise Refused(
-            "invalid_argument",
-            f"{text!r} is no moment: write now, v12, p90, a time such as 2026-01-31T12:00:00Z, "
-            "m and a message's id, or one of these with ~3 for three events before it",
-            value=text,
-        ) from None
+async def written_moment(log: Turnlog, context_id: UUID, text: str) -> Moment:
+    """The moment that is written in ``text``; an id in it may be shortened."""
+    return await moment_of(log.queries, context_id, text, partial(find_message, log.store.log))
 
 
 @Parameter(name="*", group=Group("As of a moment (give one; now unless given)", sort_key=50))
@@ -82,18 +34,11 @@ class AsOf:
 
     async def moment(self, log: Turnlog, context_id: UUID) -> Moment:
         """The one moment that is named, for a context. Raises as ``moment_of``."""
-        given = (self.at, self.at_version, self.at_position, self.at_time, self.at_message)
-        if sum(option is not None for option in given) > 1:
-            raise Refused("invalid_argument", "give one moment only: --at or one of the --at-... options")
-        if self.at_version is not None:
-            return AtVersion(self.at_version)
-        if self.at_position is not None:
-            return AtPosition(self.at_position)
-        if self.at_time is not None:
-            return AtTime(parse_time(self.at_time))
-        if self.at_message is not None:
-            return AtMessage(find_message(log.store.log, self.at_message))
-        return await moment_of(log, context_id, self.at or "now")
+        message = None if self.at_message is None else find_message(log.store.log, self.at_message)
+        named = named_moment(self.at_version, self.at_position, self.at_time, message)
+        if self.at is None or named is None:
+            return named or await written_moment(log, context_id, self.at or "now")
+        raise Refused("invalid_argument", "give one moment only: --at or one of the --at-... options")
 
 
 PRESENT: Final = AsOf()

@@ -13,12 +13,12 @@ from turnlog.cli.access import reading
 from turnlog.cli.bodies import with_bodies
 from turnlog.cli.differences import difference
 from turnlog.cli.identify import find_context
-from turnlog.cli.json_output import plain
-from turnlog.cli.moments import moment_of
+from turnlog.cli.moments import written_moment
 from turnlog.cli.options import DEFAULTS, Natural, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import OUTCOME_STYLES, event_type, identifier, run_of
 from turnlog.cli.text import one_line, styled
+from turnlog.shapes import plain
 
 PAGE_ENTRIES: Final = 500
 """Entries asked for at a time."""
@@ -105,7 +105,7 @@ async def diff(context: str, a: str, b: str = "now", /, *, options: Options = DE
     output = Output(options.json)
     async with reading(options, output) as log:
         context_id = find_context(log.store.log, context)
-        before, after = await moment_of(log, context_id, a), await moment_of(log, context_id, b)
+        before, after = await written_moment(log, context_id, a), await written_moment(log, context_id, b)
         answer = await log.queries.diff(context_id, before, after, limit=MESSAGES_COMPARED_MAX)
         if options.json:
             output.emit(plain(answer))

@@ -15,7 +15,6 @@ from eventstore.errors import Refused
 from projections.answers import Timeline
 from turnlog.cli.access import writing
 from turnlog.cli.identify import find_context
-from turnlog.cli.json_output import plain
 from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import identifier, stream_line
@@ -27,6 +26,7 @@ from turnlog.dialects import no_event_of
 from turnlog.dialects.interpreter import Interpreter
 from turnlog.dialects.sse import Frame
 from turnlog.facade import Context, Turnlog
+from turnlog.shapes import plain
 from turnlog.tee import Tee, tee
 
 

@@ -9,10 +9,10 @@ from cyclopts import Parameter
 from projections.answers import ReplayChunk
 from turnlog.cli.access import reading
 from turnlog.cli.identify import find_message
-from turnlog.cli.json_output import plain
 from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
 from turnlog.cli.player import Player, totals
+from turnlog.shapes import plain
 
 
 async def replay(

@@ -14,13 +14,13 @@ from eventstore.units import format_time, wall_clock_us
 from eventstore.verify import verify as findings_of
 from projections.status import ProjectionStatus
 from turnlog.cli.access import reading_as_it_is, writing
-from turnlog.cli.json_output import plain
 from turnlog.cli.options import DEFAULTS, Natural, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import identifier
 from turnlog.cli.text import count, duration, one_line, size, styled
 from turnlog.cli.waiting import polled, progress
 from turnlog.facade import Turnlog
+from turnlog.shapes import plain
 
 _STATE_STYLES = {"live": "good", "building": "changed", "failed": "bad", "unused": "faint"}
 
