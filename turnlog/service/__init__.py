@@ -1,0 +1,1 @@
+"""Turnlog over HTTP: the library's semantics, with thin routes over the store and the queries."""

@@ -1,0 +1,180 @@
+"""Who may do what: every route declares a scope, and sees only the contexts of its key's workspace.
+
+A route gets the log as ``Access`` and no other way, so a query without a workspace cannot be written. What
+belongs to another workspace does not exist for a key: it is not forbidden, it is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final, Literal, Protocol, TypeAlias
+from uuid import UUID
+
+import msgspec
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Headers
+from litestar.handlers import BaseRouteHandler
+
+from eventstore.commits import Committed
+from eventstore.errors import Refused
+from eventstore.events import ContextCreated, Record
+from eventstore.log import Log, context_not_found
+from projections.snapshot import message_not_found
+from turnlog.facade import Context, Turnlog
+from turnlog.service.answers import Answer, Written, written
+from turnlog.service.conditions import commit_id, expected_version
+
+Role: TypeAlias = Literal["reader", "writer", "admin"]
+Scope: TypeAlias = Literal["open", "reader", "writer", "admin"]
+"""What a route asks for: nothing, or at least a role."""
+
+_RANK: Final[dict[str, int]] = {"open": 0, "reader": 1, "writer": 2, "admin": 3}
+
+OPEN: Final[dict[str, Any]] = {"scope": "open"}
+READER: Final[dict[str, Any]] = {"scope": "reader"}
+WRITER: Final[dict[str, Any]] = {"scope": "writer"}
+ADMIN: Final[dict[str, Any]] = {"scope": "admin"}
+"""The ``opt`` of a route."""
+
+WORKSPACES_KNOWN_MAX: Final = 100_000
+"""Contexts whose workspace is remembered, about 200 bytes each; it never changes."""
+
+
+class Principal(msgspec.Struct, frozen=True):
+    """Who asks. ``workspace`` None: all of them. ``key_id`` None: there are no keys, and only loopback."""
+
+    role: Role
+    workspace: str | None = None
+    key_id: str | None = None
+
+
+ANYONE: Final = Principal("admin")
+"""Whoever reaches a service without keys, which listens on loopback only."""
+
+
+class Gate(Protocol):
+    """Tells who asks by the key or ticket of a request."""
+
+    def principal(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
+        """Raises ``Refused`` (``key_missing``, ``key_invalid`` and its like)."""
+        ...
+
+
+class Workspaces:
+    """The workspace of each context, from its first event."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._known: dict[UUID, str] = {}
+
+    def of(self, context_id: UUID) -> str | None:
+        """A context's workspace; None when there is no such context."""
+        known = self._known.get(context_id)
+        if known is not None:
+            return known
+        with self._log.reading() as txn:
+            if not self._log.has_context(txn, context_id):
+                return None
+            created = next(self._log.commit_of(txn, context_id, 1).events())
+        assert isinstance(created, ContextCreated), "the write model lets nothing else come first"
+        if len(self._known) >= WORKSPACES_KNOWN_MAX:
+            self._known.clear()
+        self._known[context_id] = created.workspace
+        return created.workspace
+
+
+class Access:
+    """The log as one principal sees it."""
+
+    def __init__(self, log: Turnlog, principal: Principal, workspaces: Workspaces) -> None:
+        self.log: Turnlog = log
+        self.principal: Principal = principal
+        self._workspaces = workspaces
+
+    @property
+    def workspace(self) -> str | None:
+        """The one that lists are about; None: all."""
+        return self.principal.workspace
+
+    def sees(self, context_id: UUID) -> bool:
+        """Whether there is such a context, and in a workspace of the principal's."""
+        workspace = self._workspaces.of(context_id)
+        return workspace is not None and self.principal.workspace in (None, workspace)
+
+    def context(self, context_id: UUID) -> Context:
+        """A context. Raises ``NotFound`` (``context_not_found``)."""
+        if not self.sees(context_id):
+            raise context_not_found(context_id)
+        return self.log.context(context_id)
+
+    def context_of(self, message_id: UUID) -> UUID:
+        """The context of a message. Raises ``NotFound`` (``message_not_found``)."""
+        with self.log.store.log.reading() as txn:
+            place = self.log.store.log.message_place(txn, message_id)
+        if place is None or not self.sees(place[0]):
+            raise message_not_found(message_id)
+        return place[0]
+
+    @property
+    def position(self) -> int:
+        """What this process knows to be durable: what every answer knows of, unless it asked for less."""
+        return self.log.store.acknowledged
+
+    async def append(self, headers: Headers, context_id: UUID, *events: Record) -> Answer[Written]:
+        """Append to a context under the conditions of the request's headers."""
+        context = self.context(context_id)
+        committed = await context.append(
+            *events, expected_version=expected_version(headers), commit_id=commit_id(headers)
+        )
+        return written(context_id, committed)
+
+    def first_commit(self, context_id: UUID) -> Committed:
+        """What the creation of a context wrote, for one who repeats it."""
+        log = self.log.store.log
+        with log.reading() as txn:
+            commit = log.commit_of(txn, context_id, 1)
+        return Committed(commit.position, commit.last_version, commit.recorded_at, written=False)
+
+    def workspace_for(self, asked: str | None) -> str:
+        """The workspace of a new context. Raises ``Refused`` (``forbidden``) for another than the key's."""
+        own = self.principal.workspace
+        if asked is not None and own not in (None, asked):
+            raise Refused("forbidden", f"the key is for workspace {own!r}", workspace=asked)
+        return asked or own or "default"
+
+    def check_role(self, needed: Scope) -> None:
+        """Raises ``Refused`` (``forbidden``) when the principal's role is not enough."""
+        if _RANK[self.principal.role] < _RANK[needed]:
+            raise Refused(
+                "forbidden", f"the key is a {self.principal.role}'s, this takes a {needed}'s", needed=needed
+            )
+
+
+def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request through to its route, with an ``Access`` of its own, or refuse it."""
+    scope: Scope = handler.opt["scope"]
+    if scope == "open":
+        return
+    state = connection.app.state
+    gate: Gate = state.gate
+    access = Access(state.log, gate.principal(connection), state.workspaces)
+    access.check_role(scope)
+    connection.state.access = access
+
+
+def require_scopes(app: Litestar) -> None:
+    """Raise at startup for a route that does not say who may use it."""
+    missing = [
+        f"{route.path} {handler}"
+        for route in app.routes
+        for handler in _handlers(route)
+        if handler.opt.get("scope") not in _RANK and getattr(handler, "http_methods", ()) != {"OPTIONS"}
+    ]
+    if missing:
+        raise RuntimeError(f"routes without a scope: {', '.join(missing)}")
+
+
+def _handlers(route: Any) -> Iterable[BaseRouteHandler]:
+    handlers = getattr(route, "route_handlers", None)
+    return handlers if handlers is not None else (route.route_handler,)

@@ -1,0 +1,81 @@
+"""Request headers that say when: ``If-Match``, ``If-None-Match``, ``Idempotency-Key``, ``Turnlog-At-Least``.
+
+``If-Match: "12"`` is an expected version, ``If-Match: *`` means that the context exists, ``If-None-Match: *``
+that it does not. An idempotency key names an append for ever: a UUID is the commit id itself, any other text
+gives one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from uuid import UUID, uuid5
+
+from litestar.datastructures import Headers
+
+from eventstore.commits import ANY, EXISTS, NO_CONTEXT, ExpectedVersion
+from eventstore.errors import Refused
+
+AT_LEAST_HEADER: Final = "Turnlog-At-Least"
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+
+KEY_CHARACTERS_MAX: Final = 255
+"""Of an idempotency key: what others allow, so that a gateway's keys fit."""
+
+_NAMESPACE: Final = UUID("5bd1c4a6-6d4c-4a0e-9a1f-2f6f0f4b8c11")
+"""For commit ids that are made of other texts; never to be changed."""
+
+_VERSION: Final = re.compile(r'(?:W/)?"(\d{1,18})"')
+
+
+def expected_version(headers: Headers) -> ExpectedVersion:
+    """What ``If-Match`` and ``If-None-Match`` expect of a write. Raises ``Refused`` (``invalid_header``)."""
+    match, none_match = headers.get("if-match"), headers.get("if-none-match")
+    if match is not None and none_match is not None:
+        raise _invalid("If-Match", "give it or If-None-Match, not both")
+    if none_match is not None:
+        if none_match.strip() != "*":
+            raise _invalid("If-None-Match", "of a write it is *: the context does not exist yet")
+        return NO_CONTEXT
+    if match is None:
+        return ANY
+    if match.strip() == "*":
+        return EXISTS
+    found = _VERSION.fullmatch(match.strip())
+    if found is None:
+        raise _invalid("If-Match", 'it is * or one version, as in "12"')
+    return int(found[1])
+
+
+def is_known(headers: Headers, version: int) -> bool:
+    """Whether ``If-None-Match`` of a read names this version: then there is nothing new to send."""
+    given = headers.get("if-none-match", "")
+    return given.strip() == "*" or str(version) in _VERSION.findall(given)
+
+
+def commit_id(headers: Headers) -> UUID | None:
+    """The commit id that ``Idempotency-Key`` names. Raises ``Refused`` (``invalid_header``)."""
+    key = headers.get(IDEMPOTENCY_HEADER)
+    if key is None:
+        return None
+    key = key.strip().strip('"')
+    if not 1 <= len(key) <= KEY_CHARACTERS_MAX:
+        raise _invalid(IDEMPOTENCY_HEADER, f"it has 1 to {KEY_CHARACTERS_MAX} characters")
+    try:
+        return UUID(key)
+    except ValueError:
+        return uuid5(_NAMESPACE, key)
+
+
+def at_least(headers: Headers) -> int | None:
+    """The position that an answer must know of. Raises ``Refused`` (``invalid_header``)."""
+    given = headers.get(AT_LEAST_HEADER)
+    if given is None:
+        return None
+    if not re.fullmatch(r"\d{1,18}", given.strip()):
+        raise _invalid(AT_LEAST_HEADER, "it is a position: the number that Turnlog-Position gave")
+    return int(given)
+
+
+def _invalid(header: str, why: str) -> Refused:
+    return Refused("invalid_header", f"{header}: {why}", header=header)

@@ -1,0 +1,159 @@
+"""Errors over HTTP: RFC 9457 problem details, each with a stable code and a hint.
+
+Whatever a route raises becomes one here, and nowhere else. The message of an unknown exception may hold
+anything, a conversation too: it is never sent, and only its type and place are logged.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import Any, Final, cast
+
+import msgspec
+import structlog
+from litestar import Response
+from litestar.connection import ASGIConnection
+from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.openapi.spec import Example
+
+from eventstore.errors import CODES, TurnlogError
+
+MEDIA_TYPE: Final = "application/problem+json"
+
+RETRY_AFTER_SECONDS: Final = 1
+"""What a client that is told to wait should wait: the inbox empties in milliseconds."""
+
+_WAITING: Final = frozenset({"overloaded", "too_many_connections", "shutting_down"})
+
+_CODE_OF_STATUS: Final = {
+    400: "invalid_request",
+    404: "route_not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
+
+_logger: Final = structlog.get_logger("turnlog.service")
+
+
+class Problem(msgspec.Struct):
+    """What went wrong. Further members carry the facts: ids, versions, positions, limits."""
+
+    type: str
+    """``urn:turnlog:problem:`` and the code."""
+    title: str
+    status: int
+    detail: str
+    code: str
+    """Stable: programs decide by it."""
+    hint: str
+    """What to do about it."""
+
+
+def problem(
+    code: str,
+    detail: str,
+    fields: Mapping[str, object] = MappingProxyType({}),
+    *,
+    status: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[dict[str, object]]:
+    """The response for a code; ``status`` where HTTP has a better one than the code's own."""
+    known = CODES[code]
+    status = known.status if status is None else status
+    members: dict[str, object] = {
+        "type": f"urn:turnlog:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+        "hint": known.hint,
+    }
+    facts = {name: _plain(value) for name, value in fields.items() if name not in members}
+    headers = dict(headers or {})
+    if code in _WAITING:
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = "Bearer"
+    return Response(members | facts, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+
+
+def _plain(value: object) -> object:
+    """A fact as JSON: what it cannot say is said as text."""
+    return msgspec.json.decode(msgspec.json.encode(value, enc_hook=str))
+
+
+def of_turnlog(request: ASGIConnection[Any, Any, Any, Any], error: TurnlogError) -> Response[Any]:
+    """A refusal of ours. A version that a header expected is a precondition of HTTP's own."""
+    conditional = "if-match" in request.headers or "if-none-match" in request.headers
+    failed = conditional and error.code in ("wrong_expected_version", "context_exists")
+    return problem(error.code, error.message, error.fields, status=412 if failed else None)
+
+
+def of_http(_: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -> Response[Any]:
+    """A refusal of the framework's: no such route, a body or parameter that does not fit."""
+    code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
+    headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
+    if not isinstance(error, ValidationException):
+        return problem(code, error.detail or code, status=error.status_code, headers=headers)
+    errors = [_named(item) for item in cast("list[dict[str, str]]", error.extra or [])]
+    detail = "; ".join(f"{item['path']}: {item['message']}" for item in errors) or error.detail
+    return problem(code, detail, {"errors": errors}, headers=headers)
+
+
+def _named(item: dict[str, str]) -> dict[str, str]:
+    """Where in the request, as ``body.parts[0].text`` or ``query.limit``, and why."""
+    source, key = item.get("source", "request"), item.get("key", "")
+    path = source if key in ("", "data") else f"{source}.{key}"
+    return {"path": path, "message": item.get("message", "")}
+
+
+def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:
+    """A defect. The client learns that it is one, the log where it is."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
+    _logger.error("request_failed", path=request.scope["path"], error=type(error).__name__, at=place)
+    return problem("unexpected", "the service failed to answer")
+
+
+HANDLERS: Final[dict[int | type[Exception], Callable[..., Response[Any]]]] = {
+    TurnlogError: of_turnlog,
+    HTTPException: of_http,
+    Exception: of_unexpected,
+}
+
+
+def problems(*codes: str) -> dict[int, ResponseSpec]:
+    """The documented errors of a route: those named, and those that every route has."""
+    by_status: dict[int, list[str]] = {}
+    for code in (*codes, *_EVERYWHERE):
+        by_status.setdefault(CODES[code].status, []).append(code)
+    return {
+        status: ResponseSpec(
+            Problem,
+            generate_examples=False,
+            description="; ".join(f"`{code}`: {CODES[code].hint}" for code in dict.fromkeys(codes_)),
+            media_type=MEDIA_TYPE,  # pyright: ignore[reportArgumentType] -- any type's name is one
+            examples=[_example(code, status) for code in dict.fromkeys(codes_)],
+        )
+        for status, codes_ in sorted(by_status.items())
+    }
+
+
+_EVERYWHERE: Final = ("invalid_request", "key_invalid", "forbidden", "unexpected", "log_closed")
+
+
+def _example(code: str, status: int) -> Example:
+    value = {
+        "type": f"urn:turnlog:problem:{code}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": "What exactly, with the ids, versions and limits that it is about.",
+        "code": code,
+        "hint": CODES[code].hint,
+    }
+    return Example(summary=code, value=value)

@@ -1,0 +1,124 @@
+"""Branches: list, create, move, switch, delete."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+from litestar import Request, delete, get, put
+from litestar.params import JSONBody, Parameter
+from msgspec import UNSET
+
+from eventstore.errors import NotFound
+from eventstore.events import BranchDeleted, BranchMoved, BranchSwitched, Record
+from projections.answers import ContextState
+from turnlog.service.access import READER, WRITER, Access
+from turnlog.service.answers import Answer, Written
+from turnlog.service.conditions import at_least
+from turnlog.service.problems import problems
+from turnlog.service.requests import AtPositionQuery, AtTimeQuery, AtVersionQuery, PutBranch, moment
+from turnlog.service.routes.contexts import CONFLICTS
+
+NamePath: TypeAlias = Annotated[str, Parameter(min_length=1, max_length=100)]
+
+
+class Branch(msgspec.Struct, frozen=True):
+    """A name for a head message; null is an empty branch."""
+
+    name: str
+    head: UUID | None
+    active: bool
+
+
+class Branches(msgspec.Struct, frozen=True):
+    """All of a context's."""
+
+    items: list[Branch]
+
+
+def _branch_not_found(context_id: UUID, name: str) -> NotFound:
+    return NotFound("branch_not_found", f"there is no branch {name!r}", context_id=context_id, branch=name)
+
+
+def _of(state: ContextState, name: str) -> Branch:
+    if name not in state.branches:
+        raise _branch_not_found(state.id, name)
+    return Branch(name, state.branches[name], name == state.active_branch)
+
+
+@get(
+    "/contexts/{context_id:uuid}/branches",
+    opt=READER,
+    responses=problems("context_not_found", "version_not_found"),
+)
+async def list_branches(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    at_version: AtVersionQuery = None,
+    at_position: AtPositionQuery = None,
+    at_time: AtTimeQuery = None,
+) -> Answer[Branches]:
+    """The branches of a context and their heads, now or as of a moment."""
+    at = moment(at_version, at_position, at_time)
+    least = at_least(request.headers)
+    state = await access.log.queries.context(access.context(context_id).id, at, at_least=least)
+    items = [_of(state, name) for name in sorted(state.branches)]
+    return Answer(Branches(items), position=access.position, etag=state.version)
+
+
+@get(
+    "/contexts/{context_id:uuid}/branches/{name:str}",
+    opt=READER,
+    responses=problems("context_not_found", "branch_not_found"),
+)
+async def read_branch(access: Access, context_id: UUID, name: NamePath) -> Answer[Branch]:
+    """One branch."""
+    state = await access.context(context_id).state()
+    return Answer(_of(state, name), position=access.position, etag=state.version)
+
+
+@put(
+    "/contexts/{context_id:uuid}/branches/{name:str}",
+    opt=WRITER,
+    responses=problems(
+        "context_not_found", "branch_not_found", "head_not_found", "previous_head_differs", *CONFLICTS
+    ),
+)
+async def put_branch(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    name: NamePath,
+    data: JSONBody[PutBranch],
+) -> Answer[Written]:
+    """Create or move a branch, to a message or to where a branch stood at a moment; make it the active one."""
+    context = access.context(context_id)
+    now = await context.state()
+    events: list[Record] = []
+    if data.moves or name not in now.branches:
+        head = data.head
+        if head is UNSET:
+            then = await context.state(data.moment())
+            head = _of(then, data.of or then.active_branch).head
+        events.append(BranchMoved(name, head, data.previous))
+    if data.active or not events:
+        events.append(BranchSwitched(name))
+    return await access.append(request.headers, context_id, *events)
+
+
+@delete(
+    "/contexts/{context_id:uuid}/branches/{name:str}",
+    opt=WRITER,
+    status_code=200,
+    responses=problems("context_not_found", "branch_not_found", "branch_active", *CONFLICTS),
+)
+async def delete_branch(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, name: NamePath
+) -> Answer[Written]:
+    """Forget a branch's name; its messages stay."""
+    return await access.append(request.headers, context_id, BranchDeleted(name))
+
+
+ROUTES = [list_branches, read_branch, put_branch, delete_branch]

@@ -1,0 +1,92 @@
+"""Commits: the whole power of the log in one route, for whoever writes much."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from litestar import Request, post
+from litestar.params import JSONBody
+from msgspec.structs import replace
+
+from eventstore.commits import EXISTS, ExpectedVersion
+from eventstore.errors import Refused
+from eventstore.events import ContextCreated, Event
+from eventstore.log import context_not_found
+from turnlog.service.access import WRITER, Access
+from turnlog.service.answers import Answer, Written, written
+from turnlog.service.bodies import MSGPACK
+from turnlog.service.conditions import commit_id, expected_version
+from turnlog.service.problems import problems
+from turnlog.service.requests import AppendCommit
+from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.strict import event
+
+
+@post(
+    "/commits",
+    opt=WRITER | MSGPACK,
+    status_code=201,
+    responses=problems(
+        "context_not_found",
+        "context_exists",
+        "invalid_event",
+        "empty_commit",
+        "commit_too_large",
+        "sequence_gap",
+        "chunk_conflict",
+        "stream_finalized",
+        "producer_fenced",
+        *CONFLICTS,
+    ),
+)
+async def append_commit(
+    access: Access, request: Request[Any, Any, Any], data: JSONBody[AppendCommit]
+) -> Answer[Written]:
+    """Append the events of one commit to a context: all of them become visible, or none.
+
+    The body is JSON, or MessagePack (`application/msgpack`) of the same shape. A repeat with the same
+    `commit_id` gives the first outcome and writes nothing, for ever.
+    """
+    events = [event(given) for given in data.events]
+    if not access.sees(data.context_id):
+        events = _creating(access, data.context_id, events)
+    committed = await access.log.store.append(
+        data.context_id,
+        events,
+        expected_version=_expected(request, data),
+        commit_id=data.commit_id or commit_id(request.headers),
+        metadata=data.metadata,
+        epoch=data.epoch,
+    )
+    return written(data.context_id, committed)
+
+
+def _expected(request: Request[Any, Any, Any], data: AppendCommit) -> ExpectedVersion:
+    """The body's, or that of the headers."""
+    match data.expected_version:
+        case "any":
+            return expected_version(request.headers)
+        case "exists":
+            return EXISTS
+        case version:
+            return version
+
+
+def _creating(access: Access, context_id: UUID, events: list[Event]) -> list[Event]:
+    """The events of a commit that creates its context, in the principal's workspace.
+
+    Any other commit is for a context that there is not, or that the principal does not see.
+    """
+    created = events[0] if events else None
+    if not isinstance(created, ContextCreated):
+        if not events:
+            raise Refused("empty_commit", "an append needs at least one event")
+        raise context_not_found(context_id)
+    if created.forked_from is not None:
+        access.context(created.forked_from.context_id)
+    asked = None if created.workspace == "default" else created.workspace
+    return [replace(created, workspace=access.workspace_for(asked)), *events[1:]]
+
+
+ROUTES = [append_commit]

@@ -1,0 +1,192 @@
+"""Contexts: create, list, read as of any moment, change, delete, fork."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, cast
+from uuid import UUID, uuid5
+
+import msgspec
+from litestar import Request, delete, get, patch, post, put
+from litestar.params import JSONBody, Parameter
+from uuid_utils.compat import uuid7
+
+from eventstore.commits import NO_CONTEXT
+from eventstore.events import ContextCreated, ContextDeleted, ContextUpdated, StateChanged
+from projections.answers import ContextState, ContextSummary, Page
+from projections.timetravel import fork_events
+from turnlog.service.access import READER, WRITER, Access
+from turnlog.service.answers import Answer, Written, written
+from turnlog.service.conditions import at_least, commit_id, expected_version, is_known
+from turnlog.service.problems import problems
+from turnlog.service.requests import (
+    AtMessageQuery,
+    AtPositionQuery,
+    AtTimeQuery,
+    AtVersionQuery,
+    CreateContext,
+    CursorQuery,
+    Fork,
+    LimitQuery,
+    PatchContext,
+    PutState,
+    moment,
+)
+
+CONFLICTS = ("wrong_expected_version", "commit_id_reused", "outcome_unknown", "overloaded", "disk_full")
+"""What any write may meet."""
+
+PATH_MESSAGES_MAX = 1_000
+"""Message ids of a branch that a context's answer holds: the newest. `/messages` pages through all."""
+
+
+class ContextAnswer(ContextState, frozen=True, kw_only=True):
+    """A context at a moment, and its conversation in ids.
+
+    ``message_ids``: of ``branch``, from the root to the head; the newest 1,000 of them.
+    """
+
+    branch: str
+    message_ids: list[UUID]
+
+
+@post("/contexts", opt=WRITER, status_code=201, responses=problems("context_exists", *CONFLICTS))
+async def create_context(
+    access: Access, request: Request[Any, Any, Any], data: JSONBody[CreateContext]
+) -> Answer[Written]:
+    """Create a context.
+
+    Repeated with the same `Idempotency-Key` it is the same context: its id follows from the key, unless given.
+    """
+    workspace, key = access.workspace_for(data.workspace), commit_id(request.headers)
+    context_id = data.context_id or (uuid7() if key is None else uuid5(key, workspace))
+    created = ContextCreated(data.title, workspace, data.config, data.attributes)
+    committed = await access.log.store.append(
+        context_id, [created], expected_version=expected_version(request.headers), commit_id=key
+    )
+    return written(context_id, committed, location=f"/api/contexts/{context_id}", status_code=201)
+
+
+@get("/contexts", opt=READER, responses=problems("invalid_argument", "views_behind"))
+async def list_contexts(
+    access: Access,
+    request: Request[Any, Any, Any],
+    workspace: Annotated[str | None, Parameter(max_length=100)] = None,
+    limit: LimitQuery = 50,
+    cursor: CursorQuery = None,
+    include_deleted: bool = False,
+) -> Answer[Page[ContextSummary]]:
+    """List contexts, those that changed last first: metadata only, in pages."""
+    wanted = workspace if access.workspace is None else access.workspace_for(workspace)
+    page = await access.log.queries.contexts(
+        wanted,
+        limit=limit,
+        cursor=cursor,
+        include_deleted=include_deleted,
+        at_least=at_least(request.headers),
+    )
+    return Answer(page, position=access.position)
+
+
+@get(
+    "/contexts/{context_id:uuid}",
+    opt=READER,
+    responses=problems(
+        "context_not_found", "version_not_found", "moment_before_creation", "branch_not_found"
+    ),
+)
+async def read_context(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    branch: Annotated[str | None, Parameter(max_length=100)] = None,
+    at_version: AtVersionQuery = None,
+    at_position: AtPositionQuery = None,
+    at_time: AtTimeQuery = None,
+    at_message: AtMessageQuery = None,
+) -> Answer[ContextAnswer]:
+    """A context, now or as of any moment: metadata, state, branches, open streams, the ids of a branch.
+
+    The ETag is its version. With `If-None-Match` an unchanged context answers 304, without a body.
+    """
+    context = access.context(context_id)
+    at = moment(at_version, at_position, at_time, at_message)
+    queries, least = access.log.queries, at_least(request.headers)
+    state = await queries.context(context.id, at, at_least=least)
+    if is_known(request.headers, state.version):
+        return Answer(
+            cast("ContextAnswer", None), position=access.position, etag=state.version, status_code=304
+        )
+    branch = branch or state.active_branch
+    path = await queries.messages(
+        context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=at, at_least=least
+    )
+    ids = [entry.id for entry in path.items]
+    answer = ContextAnswer(**msgspec.structs.asdict(state), branch=branch, message_ids=ids)
+    return Answer(answer, position=access.position, etag=state.version)
+
+
+@patch("/contexts/{context_id:uuid}", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
+async def patch_context(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[PatchContext]
+) -> Answer[Written]:
+    """Change title, config, attributes or tags by an RFC 7396 merge patch."""
+    return await access.append(request.headers, context_id, ContextUpdated(data.changes()))
+
+
+@delete(
+    "/contexts/{context_id:uuid}",
+    opt=WRITER,
+    status_code=200,
+    responses=problems("context_not_found", *CONFLICTS),
+)
+async def delete_context(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    reason: Annotated[str | None, Parameter(max_length=1_000)] = None,
+) -> Answer[Written]:
+    """Tombstone a context: it takes no more events, and its history stays readable."""
+    return await access.append(request.headers, context_id, ContextDeleted(reason))
+
+
+@put("/contexts/{context_id:uuid}/state", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
+async def put_state(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[PutState]
+) -> Answer[Written]:
+    """Record the application's own state."""
+    return await access.append(request.headers, context_id, StateChanged(data.state, data.detail))
+
+
+@post(
+    "/contexts/{context_id:uuid}/fork",
+    opt=WRITER,
+    status_code=201,
+    responses=problems("context_not_found", "version_not_found", "moment_before_creation", *CONFLICTS),
+)
+async def fork_context(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[Fork]
+) -> Answer[Written]:
+    """Make a new context that shares this one's history up to a moment, by reference.
+
+    To go on from a moment in the same context, `PUT` a branch with that moment.
+    """
+    key = commit_id(request.headers)
+    source = access.context(context_id)
+    forked = uuid7() if key is None else uuid5(key, str(context_id))
+    if key is not None and access.sees(forked):  # a repeat: "now" was another moment then
+        committed = access.first_commit(forked)
+    else:
+        events = fork_events(await source.state(data.moment()), title=data.title)
+        committed = await access.log.store.append(forked, events, expected_version=NO_CONTEXT, commit_id=key)
+    return written(forked, committed, location=f"/api/contexts/{forked}", status_code=201)
+
+
+ROUTES = [
+    create_context,
+    list_contexts,
+    read_context,
+    patch_context,
+    delete_context,
+    put_state,
+    fork_context,
+]

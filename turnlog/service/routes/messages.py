@@ -1,0 +1,224 @@
+"""Messages: append, list by branch, role, type and time, read one or many, withdraw."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID, uuid5
+
+import msgspec
+from litestar import Request, get, post
+from litestar.params import JSONBody, Parameter
+from uuid_utils.compat import uuid7
+
+from eventstore.content import Part, Role
+from eventstore.errors import NotFound, Refused
+from eventstore.events import MessageAppended, MessageRedacted
+from eventstore.units import parse_time
+from projections.answers import MessageBody, MessageEntry, Page
+from turnlog.service.access import READER, WRITER, Access
+from turnlog.service.answers import Answer, Written, written
+from turnlog.service.conditions import at_least, commit_id, expected_version
+from turnlog.service.problems import problems
+from turnlog.service.requests import (
+    AppendMessage,
+    AtMessageQuery,
+    AtPositionQuery,
+    AtTimeQuery,
+    AtVersionQuery,
+    LimitQuery,
+    Redact,
+    moment,
+)
+from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.strict import micros
+
+BATCH_MAX = 100
+"""Messages that one request reads with their bodies."""
+
+PlaceQuery: TypeAlias = Annotated[
+    str | None, Parameter(max_length=1_000, description="A version of the context, or a cursor.")
+]
+TimeQuery: TypeAlias = Annotated[str | None, Parameter(schema_extra={"format": "date-time"})]
+
+
+class MessageAnswer(MessageEntry, frozen=True, kw_only=True):
+    """A message. Its content is there where it was asked for: ``parts`` and ``text``, which joins the text parts.
+
+    ``complete`` is false while it streams.
+    """
+
+    complete: bool | None = None
+    text: str | None = None
+    parts: list[Part] | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """Messages in the order asked; the ids of those that do not exist."""
+
+    items: list[MessageAnswer]
+    not_found: list[UUID]
+
+
+@post(
+    "/contexts/{context_id:uuid}/messages",
+    opt=WRITER,
+    status_code=201,
+    responses=problems(
+        "context_not_found", "message_exists", "parent_not_found", "head_is_not_parent", *CONFLICTS
+    ),
+)
+async def append_message(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[AppendMessage]
+) -> Answer[Written]:
+    """Append a message to a branch.
+
+    A `parent_id` other than the branch's head makes a sibling: an edit. Repeated with the same
+    `Idempotency-Key` it is the same message.
+    """
+    context, key = access.context(context_id), commit_id(request.headers)
+    message_id = data.message_id or (uuid7() if key is None else uuid5(key, str(context_id)))
+    message = MessageAppended(
+        message_id,
+        data.role,
+        data.content(),
+        data.branch or (await context.state()).active_branch,
+        data.parent_id,
+        data.message_type,
+        data.metadata,
+        None if data.occurred_at is None else micros(data.occurred_at),
+    )
+    committed = await context.append(
+        message, expected_version=expected_version(request.headers), commit_id=key
+    )
+    location = f"/api/messages/{message_id}"
+    return written(context_id, committed, message_id, location=location, status_code=201)
+
+
+@get(
+    "/contexts/{context_id:uuid}/messages",
+    opt=READER,
+    responses=problems("context_not_found", "branch_not_found", "version_not_found", "invalid_argument"),
+)
+async def list_messages(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    branch: Annotated[str | None, Parameter(max_length=100)] = None,
+    all_branches: bool = False,
+    role: Role | None = None,
+    message_type: Annotated[str | None, Parameter(query="type", max_length=100)] = None,
+    since: TimeQuery = None,
+    until: TimeQuery = None,
+    limit: LimitQuery = 50,
+    before: PlaceQuery = None,
+    after: PlaceQuery = None,
+    last: Annotated[int | None, Parameter(ge=1, le=1_000)] = None,
+    include: Literal["body"] | None = None,
+    at_version: AtVersionQuery = None,
+    at_position: AtPositionQuery = None,
+    at_time: AtTimeQuery = None,
+    at_message: AtMessageQuery = None,
+) -> Answer[Page[MessageAnswer]]:
+    """The messages on a branch's path from the root to the head, or of all branches.
+
+    Without their content unless `include=body`. `last` gives the newest. A page may be short, even empty,
+    while its cursor is there: a filter let few pass.
+    """
+    context = access.context(context_id)
+    at = moment(at_version, at_position, at_time, at_message)
+    page = await access.log.queries.messages(
+        context.id,
+        branch=branch,
+        all_branches=all_branches,
+        role=role,
+        message_type=message_type,
+        since=None if since is None else parse_time(since),
+        until=None if until is None else parse_time(until),
+        limit=limit,
+        before=_place(before),
+        after=_place(after),
+        last=last,
+        moment=at,
+        at_least=at_least(request.headers),
+    )
+    if include is None:
+        items = [MessageAnswer(**msgspec.structs.asdict(entry)) for entry in page.items]
+    else:
+        if len(page.items) > BATCH_MAX:
+            raise Refused("invalid_argument", f"with bodies a page has at most {BATCH_MAX}", argument="limit")
+        ids = [entry.id for entry in page.items]
+        bodies = await access.log.queries.bodies(ids, at, context_id=context.id)
+        items = [_whole(body) for body in bodies]
+    return Answer(Page(items, page.next_cursor), position=access.position)
+
+
+def _place(text: str | None) -> int | str | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else text
+
+
+def _whole(body: MessageBody) -> MessageAnswer:
+    entry = msgspec.structs.asdict(body.entry)
+    return MessageAnswer(**entry, complete=body.complete, text=body.text, parts=list(body.parts))
+
+
+@get("/messages/batch", opt=READER, responses=problems("invalid_argument"))
+async def read_messages(
+    access: Access,
+    ids: Annotated[
+        str, Parameter(max_length=100 * BATCH_MAX, description="Message ids, separated by commas.")
+    ],
+) -> Answer[Batch]:
+    """Many messages with their content, in the order asked; those not found are named."""
+    wanted = [_id(text) for text in ids.split(",")]
+    if len(wanted) > BATCH_MAX:
+        raise Refused("invalid_argument", f"at most {BATCH_MAX} ids at once", argument="ids")
+    items: list[MessageAnswer] = []
+    missing: list[UUID] = []
+    for message_id in wanted:
+        try:
+            access.context_of(message_id)
+            items.append(_whole(await access.log.queries.body(message_id)))
+        except NotFound:
+            missing.append(message_id)
+    return Answer(Batch(items, missing), position=access.position)
+
+
+def _id(text: str) -> UUID:
+    try:
+        return UUID(text.strip())
+    except ValueError:
+        raise Refused("invalid_argument", f"{text[:40]!r} is no message id", argument="ids") from None
+
+
+@get("/messages/{message_id:uuid}", opt=READER, responses=problems("message_not_found", "version_not_found"))
+async def read_message(
+    access: Access,
+    request: Request[Any, Any, Any],
+    message_id: UUID,
+    at_version: AtVersionQuery = None,
+    at_position: AtPositionQuery = None,
+    at_time: AtTimeQuery = None,
+) -> Answer[MessageAnswer]:
+    """One message with its content: of a stream that is open, what has arrived."""
+    access.context_of(message_id)
+    body = await access.log.queries.body(
+        message_id, moment(at_version, at_position, at_time), at_least=at_least(request.headers)
+    )
+    return Answer(_whole(body), position=access.position)
+
+
+@post(
+    "/messages/{message_id:uuid}/redact",
+    opt=WRITER,
+    status_code=200,
+    responses=problems("message_not_found", *CONFLICTS),
+)
+async def redact_message(
+    access: Access, request: Request[Any, Any, Any], message_id: UUID, data: JSONBody[Redact]
+) -> Answer[Written]:
+    """Withdraw a message's text: from now on no read at any moment shows it."""
+    context_id = access.context_of(message_id)
+    return await access.append(request.headers, context_id, MessageRedacted(message_id, data.reason))
+
+
+ROUTES = [append_message, list_messages, read_messages, read_message, redact_message]

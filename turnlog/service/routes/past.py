@@ -1,0 +1,79 @@
+"""What happened to a context: its history, and the difference between two moments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+from uuid import UUID
+
+from litestar import Request, get
+from litestar.params import Parameter
+
+from eventstore.errors import Refused
+from projections.answers import Diff, HistoryEntry, Page
+from projections.timetravel import Moment
+from turnlog.moments import moment_of
+from turnlog.service.access import READER, Access
+from turnlog.service.answers import Answer
+from turnlog.service.conditions import at_least
+from turnlog.service.problems import problems
+from turnlog.service.requests import LimitQuery
+
+
+@get("/contexts/{context_id:uuid}/history", opt=READER, responses=problems("context_not_found"))
+async def read_history(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    after: Annotated[str, Parameter(max_length=1_000, description="A version, or a cursor.")] = "0",
+    limit: LimitQuery = 100,
+) -> Answer[Page[HistoryEntry]]:
+    """What changed when: each event, the chunks between two others as one entry."""
+    page = await access.log.queries.history(
+        access.context(context_id).id,
+        after=int(after) if after.isascii() and after.isdigit() else after,
+        limit=limit,
+        at_least=at_least(request.headers),
+    )
+    return Answer(page, position=access.position)
+
+
+@get(
+    "/contexts/{context_id:uuid}/diff",
+    opt=READER,
+    responses=problems(
+        "context_not_found", "version_not_found", "moment_before_creation", "invalid_argument"
+    ),
+)
+async def read_diff(
+    access: Access,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    from_: Annotated[
+        str,
+        Parameter(
+            query="from",
+            max_length=100,
+            description="A moment: now, v12, p90, an RFC 3339 time, m and a message's id; ~3 goes back 3 events.",
+        ),
+    ],
+    to: Annotated[str, Parameter(max_length=100, description="Another moment.")] = "now",
+    limit: LimitQuery = 1_000,
+) -> Answer[Diff]:
+    """What differs between two moments, in either order: metadata, state, branches, messages, streams."""
+    context = access.context(context_id)
+    a, b = await _moment(access, context.id, from_), await _moment(access, context.id, to)
+    diff = await access.log.queries.diff(context.id, a, b, limit=limit, at_least=at_least(request.headers))
+    return Answer(diff, position=access.position)
+
+
+async def _moment(access: Access, context_id: UUID, text: str) -> Moment:
+    def message(written: str) -> UUID:
+        try:
+            return UUID(written)
+        except ValueError:
+            raise Refused("invalid_argument", "after m comes a whole message id", value=text) from None
+
+    return await moment_of(access.log.queries, context_id, text, message)
+
+
+ROUTES = [read_history, read_diff]
