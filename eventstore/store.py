@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +12,7 @@ from uuid import UUID
 import anyio.lowlevel
 import anyio.to_thread
 
-from eventstore import keys, validation
+from eventstore import reading, validation
 from eventstore.closing import Once
 from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion
 from eventstore.content import Json
@@ -20,12 +20,12 @@ from eventstore.directory import Opened, open_directory
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox
-from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES, PAGE_BYTES, PAGE_COMMITS
-from eventstore.log import Log, context_not_found
+from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES
+from eventstore.log import Log
 from eventstore.request import Request, make_request
 from eventstore.statistics import StoreStatistics, gather
 from eventstore.stored import Head
-from eventstore.subscription import Signal, subscribe
+from eventstore.subscription import Signal, one_by_one, pages
 from eventstore.units import Clock, wall_clock_us
 from eventstore.writer import Listener, Outcome, Writer
 
@@ -221,15 +221,7 @@ class EventStore:
 
         Reads in bounded pages, each in a short transaction. Raises ``Damaged`` at a damaged commit.
         """
-        while True:
-            with self.log.reading() as txn:
-                page, reached = self.log.commits(
-                    txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds, to=to
-                )
-            yield from page
-            if reached == after:
-                return
-            after = reached
+        return reading.commits(self.log, after, to, kinds)
 
     def read_context(
         self, context_id: UUID, from_version: int = 1, to_version: int | None = None
@@ -240,25 +232,13 @@ class EventStore:
         ``Damaged``.
         """
         validation.check_id(context_id, "context_id")
-        with self.log.reading() as txn:
-            if not self.log.has_context(txn, context_id):
-                raise context_not_found(context_id)
-        last = keys.U64_MAX if to_version is None else to_version
-        while True:
-            with self.log.reading() as txn:
-                page, more = self.log.context_page(
-                    txn, context_id, from_version, last, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES
-                )
-            yield from page
-            if not more:
-                return
-            from_version = page[-1].last_version + 1
+        return reading.context_commits(self.log, context_id, from_version, to_version)
 
     def subscribe(
         self,
         after: int = 0,
         *,
-        context_id: UUID | None = None,
+        contexts: Collection[UUID] | None = None,
         kinds: int = ALL_BITS,
         live: bool = True,
     ) -> AsyncGenerator[Commit, None]:
@@ -268,10 +248,25 @@ class EventStore:
         subscriber costs the writer nothing, it just reads on later. With ``live=False`` it ends when it has
         caught up. Cancelling loses nothing: go on from the last commit's position.
         """
-        validation.check_optional_ids(context_id=context_id)
+        return one_by_one(self.pages(after, contexts=contexts, kinds=kinds, live=live))
+
+    def pages(
+        self,
+        after: int = 0,
+        *,
+        contexts: Collection[UUID] | None = None,
+        kinds: int = ALL_BITS,
+        live: bool = True,
+    ) -> AsyncGenerator[tuple[list[Commit], int], None]:
+        """As ``subscribe``, page by page, each with the position that it reaches.
+
+        What a filter leaves out advances the position too: go on from there, not from the last commit.
+        """
+        for context_id in contexts or ():
+            validation.check_id(context_id, "contexts")
         if self._closed:
             raise Unavailable("log_closed", "the log is closed", path=str(self.path))
-        return subscribe(self.log, self._signal, after, context_id=context_id, kinds=kinds, live=live)
+        return pages(self.log, self._signal, after, contexts=contexts, kinds=kinds, live=live)
 
     def statistics(self) -> StoreStatistics:
         """Sizes, head and the writer's counts, read now."""

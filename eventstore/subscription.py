@@ -8,13 +8,14 @@ is never missed.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Collection, Generator, Iterable
+from contextlib import aclosing, contextmanager
 from typing import Final
 from uuid import UUID
 
 import anyio
 import anyio.lowlevel
+import lmdb
 
 from eventstore.commits import Commit
 from eventstore.events import ALL_BITS
@@ -55,17 +56,19 @@ class Signal:
                 ear.heard.set()
 
     @contextmanager
-    def listening(self, context_id: UUID | None) -> Generator[Ear]:
-        """Hear of what is committed in a context, or in any."""
-        ear = Ear(self, self._polled)
-        self._ears.setdefault(context_id, set()).add(ear)
+    def listening(self, contexts: Collection[UUID] | None) -> Generator[Ear]:
+        """Hear of what is committed in some contexts, or in any."""
+        ear, names = Ear(self, self._polled), (None,) if contexts is None else contexts
+        for name in names:
+            self._ears.setdefault(name, set()).add(ear)
         try:
             yield ear
         finally:
-            ears = self._ears[context_id]
-            ears.discard(ear)
-            if not ears:
-                del self._ears[context_id]
+            for name in names:
+                ears = self._ears[name]
+                ears.discard(ear)
+                if not ears:
+                    del self._ears[name]
 
 
 class Ear:
@@ -99,24 +102,24 @@ def _transaction_id(log: Log) -> int:
         return txn.id()
 
 
-async def subscribe(
+async def pages(
     log: Log,
     signal: Signal,
     after: int,
     *,
-    context_id: UUID | None = None,
+    contexts: Collection[UUID] | None = None,
     kinds: int = ALL_BITS,
     live: bool = True,
-) -> AsyncGenerator[Commit, None]:
-    """See ``EventStore.subscribe``."""
-    with signal.listening(context_id) as ear:
+) -> AsyncGenerator[tuple[list[Commit], int], None]:
+    """See ``EventStore.pages``."""
+    contexts = None if contexts is None else frozenset(contexts)
+    with signal.listening(contexts) as ear:
         while not signal.closed:
             ear.arm()
-            page, reached = _page(log, after, context_id, kinds)
-            for commit in page:
-                yield commit
+            page, reached = _page(log, after, contexts, kinds)
             if reached != after:
                 after = reached
+                yield page, reached
                 await anyio.lowlevel.checkpoint()  # a long catch-up lets others run between its pages
             elif live:
                 await ear.wait()
@@ -124,11 +127,29 @@ async def subscribe(
                 return
 
 
-def _page(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[list[Commit], int]:
+async def one_by_one(
+    pages: AsyncGenerator[tuple[list[Commit], int], None],
+) -> AsyncGenerator[Commit, None]:
+    """See ``EventStore.subscribe``."""
+    async with aclosing(pages):
+        async for page, _ in pages:
+            for commit in page:
+                yield commit
+
+
+def _page(log: Log, after: int, contexts: frozenset[UUID] | None, kinds: int) -> tuple[list[Commit], int]:
     with log.reading() as txn:
-        if context_id is None:
+        if contexts is None:
             return log.commits(txn, after, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES, kinds=kinds)
-        first = log.place_at(txn, context_id, after)[0] + 1
-        page, more = log.context_page(txn, context_id, first, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES)
-        reached = page[-1].position if more else max(after, log.head(txn).position)
-        return [commit for commit in page if commit.kinds & kinds], reached
+        read = [_context_page(log, txn, after, context_id) for context_id in contexts]
+        reached = min((reached for _, reached in read), default=after)
+        found = [commit for page, _ in read for commit in page if commit.position <= reached]
+        found.sort(key=lambda commit: commit.position)
+        return [commit for commit in found if commit.kinds & kinds], reached
+
+
+def _context_page(log: Log, txn: lmdb.Transaction, after: int, context_id: UUID) -> tuple[list[Commit], int]:
+    """The next commits of one context, and how far it has been looked at."""
+    first = log.place_at(txn, context_id, after)[0] + 1
+    page, more = log.context_page(txn, context_id, first, count_max=PAGE_COMMITS, bytes_max=PAGE_BYTES)
+    return page, page[-1].position if more else max(after, log.head(txn).position)

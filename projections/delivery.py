@@ -70,7 +70,7 @@ async def follow(
             break
         await anyio.lowlevel.checkpoint()
     _check(reader, context_id)
-    commits = store.subscribe(reader.position, context_id=context_id, kinds=FOLLOWED_KINDS)
+    commits = store.subscribe(reader.position, contexts=(context_id,), kinds=FOLLOWED_KINDS)
     async with aclosing(commits) as live:
         async for commit in live:
             for run in reader.take(commit):

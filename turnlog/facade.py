@@ -81,7 +81,7 @@ class Turnlog:
         Raises ``Refused`` (``context_exists`` when ``context_id`` is taken); see ``EventStore.append``.
         """
         check_optional_ids(context_id=context_id, commit_id=commit_id)
-        context = Context(self, context_id or _new_id(commit_id))
+        context = Context(self, context_id or new_id(commit_id))
         created = ContextCreated(title, workspace, config or {}, attributes or {})
         await context.append(created, commit_id=commit_id)
         return context
@@ -153,7 +153,7 @@ class Context:
         the same message: its id follows from that unless given. Raises ``Refused``.
         """
         check_optional_ids(message_id=message_id, parent_id=parent_id, commit_id=commit_id)
-        message_id = message_id or _new_id(commit_id)
+        message_id = message_id or new_id(commit_id)
         parts = (TextPart(content),) if isinstance(content, str) else tuple(content)
         branch = branch or await self._active_branch()
         message = MessageAppended(
@@ -275,9 +275,9 @@ class Context:
         return (await self.state()).active_branch
 
 
-def _new_id(commit_id: UUID | None) -> UUID:
-    """A retry must name the same thing again, so the id of what a named commit adds follows from its name."""
-    return uuid7() if commit_id is None else uuid5(commit_id, "turnlog")
+def new_id(commit_id: UUID | None, within: str = "turnlog") -> UUID:
+    """An id for what a commit adds. It follows from the commit's: a retry must name the same thing again."""
+    return uuid7() if commit_id is None else uuid5(commit_id, within)
 
 
 async def open_turnlog(

@@ -17,6 +17,7 @@ from anyio.lowlevel import checkpoint
 from processes import output
 from samples import C, D, chunk, ident
 
+from eventstore import reading as reading_module
 from eventstore import store as store_module
 from eventstore.commits import Append, Committed
 from eventstore.errors import NotFound, TurnlogError, Unavailable
@@ -56,7 +57,7 @@ async def test_reading_gives_every_commit_in_order_or_those_with_some_kinds(stor
 async def test_reading_goes_on_over_many_pages_and_holds_no_transaction_between(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PAGE_COMMITS", 3)
+    monkeypatch.setattr(reading_module, "PAGE_COMMITS", 3)
     await store.append_many([Append(ident(n), (ContextCreated(),)) for n in range(1, 21)])
     seen = list[int]()
     for commit in store.read():
@@ -70,7 +71,7 @@ async def test_reading_goes_on_over_many_pages_and_holds_no_transaction_between(
 async def test_reading_a_context_goes_on_over_many_pages(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PAGE_COMMITS", 3)
+    monkeypatch.setattr(reading_module, "PAGE_COMMITS", 3)
     await store.append_many([Append(C, (ContextCreated(),)), *[Append(C, (MARK, MARK))] * 10])
     assert [commit.position for commit in store.read_context(C)] == list(range(1, 12))
     assert [commit.position for commit in store.read_context(C, 0)] == list(range(1, 12))
@@ -203,7 +204,7 @@ async def test_a_closed_store_says_so(data_dir: Path) -> None:
 async def test_a_read_that_was_under_way_ends_with_the_store(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "PAGE_COMMITS", 1)
+    monkeypatch.setattr(reading_module, "PAGE_COMMITS", 1)
     store = await EventStore.open(data_dir)
     await store.append_many([Append(ident(n), (ContextCreated(),)) for n in (1, 2)])
     reading = store.read()

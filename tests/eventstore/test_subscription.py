@@ -109,7 +109,7 @@ async def test_many_writers_and_readers_at_once_leave_no_gap_and_no_double(
 
     async def follow_one(context: UUID) -> None:
         versions = 0
-        async for commit in store.subscribe(context_id=context):
+        async for commit in store.subscribe(contexts=(context,)):
             assert (commit.context_id, commit.first_version) == (context, versions + 1)
             versions = commit.last_version
             if done.is_set() and versions == store.version_of(context):
@@ -135,20 +135,20 @@ async def test_one_context_is_followed_by_itself(store: EventStore) -> None:
     await fill(store, 3)
     await store.append(D, [ContextCreated()])
     await store.append(C, [MARK])
-    commits = store.subscribe(context_id=C)
+    commits = store.subscribe(contexts=(C,))
     assert await take(commits, 4) == [1, 2, 3, 5]
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.append, D, [MARK])
         await settle()
         tasks.start_soon(store.append, C, [MARK])
         assert await take(commits, 1) == [7]
-    assert await rest(store.subscribe(after=3, context_id=C, live=False)) == [5, 7]
-    assert await rest(store.subscribe(after=7, context_id=C, live=False)) == []
+    assert await rest(store.subscribe(after=3, contexts=(C,), live=False)) == [5, 7]
+    assert await rest(store.subscribe(after=7, contexts=(C,), live=False)) == []
 
 
 async def test_a_context_that_does_not_exist_yet_can_be_awaited(store: EventStore) -> None:
     await fill(store, 3)
-    commits = store.subscribe(context_id=D)
+    commits = store.subscribe(contexts=(D,))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.append, C, [MARK])
         tasks.start_soon(store.append, D, [ContextCreated()])
@@ -161,13 +161,18 @@ async def test_some_kinds_are_followed_and_the_others_still_advance(store: Event
     await store.append(C, [message(ident(2), parent_id=None)])
     for context_id in (None, C):
         assert await rest(
-            store.subscribe(kinds=BITS[MessageAppended], context_id=context_id, live=False)
+            store.subscribe(kinds=BITS[MessageAppended], contexts=context_id and (context_id,), live=False)
         ) == [22]
-        assert await rest(store.subscribe(kinds=CHUNK_BIT, context_id=context_id, live=False)) == list(
-            range(2, 22)
+        assert await rest(
+            store.subscribe(kinds=CHUNK_BIT, contexts=context_id and (context_id,), live=False)
+        ) == list(range(2, 22))
+        assert (
+            await rest(store.subscribe(kinds=1 << 13, contexts=context_id and (context_id,), live=False))
+            == []
         )
-        assert await rest(store.subscribe(kinds=1 << 13, context_id=context_id, live=False)) == []
-    one, every = (store.subscribe(kinds=1 << 13, context_id=context_id) for context_id in (None, C))
+    one, every = (
+        store.subscribe(kinds=1 << 13, contexts=context_id and (context_id,)) for context_id in (None, C)
+    )
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(store.append_many, [Append(C, (event,)) for event in (message(ident(3)), MARK)])
         assert await take(one, 1) == await take(every, 1) == [24]
@@ -192,7 +197,9 @@ async def test_a_long_history_that_a_filter_skips_is_read_in_short_pages(
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(count_turns)
             kinds = BITS[MessageAppended]
-            assert await rest(store.subscribe(kinds=kinds, context_id=context_id, live=False)) == [201]
+            assert await rest(
+                store.subscribe(kinds=kinds, contexts=context_id and (context_id,), live=False)
+            ) == [201]
             tasks.cancel_scope.cancel()
         assert turns >= 20, "others run between the pages"
 
@@ -221,7 +228,7 @@ async def test_closing_the_store_ends_its_subscriptions(data_dir: Path) -> None:
     ended = list[list[int]]()
 
     async def follow(context_id: UUID | None) -> None:
-        ended.append(await rest(store.subscribe(context_id=context_id)))
+        ended.append(await rest(store.subscribe(contexts=context_id and (context_id,))))
 
     async with anyio.create_task_group() as tasks:
         for context_id in (None, C, D):
@@ -237,7 +244,7 @@ async def test_damage_ends_a_subscription_with_its_position(store: EventStore) -
     flip_commit(store.log, 4, 99)
     for context_id in (None, C):
         with pytest.raises(Damaged, match="position 4"):
-            await rest(store.subscribe(context_id=context_id, live=False))
+            await rest(store.subscribe(contexts=context_id and (context_id,), live=False))
     assert await rest(store.subscribe(after=4, live=False)) == [5]
 
 
@@ -272,7 +279,7 @@ async def test_another_process_polls_and_misses_nothing(
         assert hear(writer) == "ready"
         async with await EventStore.open(data_dir, read_only=True) as reader:
             reader.log.env = cast("lmdb.Environment", Ahead(reader.log.env))
-            commits, one = reader.subscribe(), reader.subscribe(context_id=C)
+            commits, one = reader.subscribe(), reader.subscribe(contexts=(C,))
             assert await take(commits, 1) == await take(one, 1) == [1]
             for position in range(2, 10):
                 say(writer)
@@ -299,18 +306,18 @@ async def test_only_commits_of_its_context_wake_a_subscriber_of_one(
     store: EventStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.append_many([Append(context, (ContextCreated(),)) for context in (C, D)])
-    pages = list[UUID | None]()
+    pages = list[frozenset[UUID] | None]()
     page = subscription._page  # pyright: ignore[reportPrivateUsage] -- what it reads is what this is about
 
-    def counted(log: Log, after: int, context_id: UUID | None, kinds: int) -> tuple[list[Commit], int]:
-        pages.append(context_id)
-        return page(log, after, context_id, kinds)
+    def counted(log: Log, after: int, contexts: frozenset[UUID] | None, kinds: int) -> Any:
+        pages.append(contexts)
+        return page(log, after, contexts, kinds)
 
     monkeypatch.setattr(subscription, "_page", counted)
     seen = list[int]()
 
     async def follow() -> None:
-        async for commit in store.subscribe(after=2, context_id=C):
+        async for commit in store.subscribe(after=2, contexts=(C,)):
             seen.append(commit.position)
 
     async with anyio.create_task_group() as tasks:

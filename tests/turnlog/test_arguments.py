@@ -71,7 +71,7 @@ OPTIONAL: Final[dict[str, Call]] = {
     "tee message_id": lambda _, c, it: c.tee(provided([b""]), dialect="anthropic", message_id=it),
     "tee parent_id": lambda _, c, it: c.tee(provided([b""]), dialect="anthropic", parent_id=it),
     "append commit_id": lambda _, c, it: c.append(MessageAppended(KNOWN, "user"), commit_id=it),
-    "subscribe context_id": lambda log, _, it: log.store.subscribe(context_id=it, live=False),
+    "subscribe contexts": lambda log, _, it: log.store.subscribe(contexts=(it,), live=False),
 }
 
 

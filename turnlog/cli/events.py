@@ -65,7 +65,7 @@ async def events(
         left = limit
         if left == 0:
             return
-        async for commit in store.subscribe(after, context_id=context_id, live=follow):
+        async for commit in store.subscribe(after, contexts=context_id and (context_id,), live=follow):
             _print(output, commit)
             if follow:
                 output.flush()

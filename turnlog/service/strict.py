@@ -62,7 +62,7 @@ if TYPE_CHECKING:
     EventIn: TypeAlias = Event
     ForkIn: TypeAlias = ForkedFrom
 else:
-    PartIn = Union[tuple(_strict(part, {}) for part in typing.get_args(content.Part))]  # noqa: UP007 -- made
+    PartIn = Union[tuple(_strict(part, {}) for part in typing.get_args(content.Part))]  # noqa: UP007 -- made of a list
     ForkIn = _strict(ForkedFrom, {})
     _NESTED = {
         tuple[Part, ...]: tuple[PartIn, ...],
@@ -71,7 +71,7 @@ else:
         Moment: Time,
         Moment | None: Time | None,
     }
-    EventIn = Union[tuple(_strict(event, _NESTED) for event in typing.get_args(events.Event))]  # noqa: UP007
+    EventIn = Union[tuple(_strict(event, _NESTED) for event in typing.get_args(events.Event))]  # noqa: UP007 -- made of a list
 
 
 def event(given: Event) -> Event:

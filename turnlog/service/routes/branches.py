@@ -93,7 +93,7 @@ async def put_branch(
     name: NamePath,
     data: JSONBody[PutBranch],
 ) -> Answer[Written]:
-    """Create or move a branch, to a message or to where a branch stood at a moment; make it the active one."""
+    """Create or move a branch, to a message or to where a branch stood at a moment; or make it active."""
     context = access.context(context_id)
     now = await context.state()
     events: list[Record] = []

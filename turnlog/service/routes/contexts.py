@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, cast
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 from litestar.params import JSONBody, Parameter
-from uuid_utils.compat import uuid7
 
 from eventstore.commits import NO_CONTEXT
 from eventstore.events import ContextCreated, ContextDeleted, ContextUpdated, StateChanged
 from projections.answers import ContextState, ContextSummary, Page
 from projections.timetravel import fork_events
+from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id, expected_version, is_known
@@ -55,10 +55,10 @@ async def create_context(
 ) -> Answer[Written]:
     """Create a context.
 
-    Repeated with the same `Idempotency-Key` it is the same context: its id follows from the key, unless given.
+    Repeated with the same `Idempotency-Key` it is the same context: its id follows from the key.
     """
     workspace, key = access.workspace_for(data.workspace), commit_id(request.headers)
-    context_id = data.context_id or (uuid7() if key is None else uuid5(key, workspace))
+    context_id = data.context_id or new_id(key, workspace)
     created = ContextCreated(data.title, workspace, data.config, data.attributes)
     committed = await access.log.store.append(
         context_id, [created], expected_version=expected_version(request.headers), commit_id=key
@@ -172,7 +172,7 @@ async def fork_context(
     """
     key = commit_id(request.headers)
     source = access.context(context_id)
-    forked = uuid7() if key is None else uuid5(key, str(context_id))
+    forked = new_id(key, str(context_id))
     if key is not None and access.sees(forked):  # a repeat: "now" was another moment then
         committed = access.first_commit(forked)
     else:

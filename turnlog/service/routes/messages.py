@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
-from uuid import UUID, uuid5
+from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
 from litestar.params import JSONBody, Parameter
-from uuid_utils.compat import uuid7
 
 from eventstore.content import Part, Role
 from eventstore.errors import NotFound, Refused
 from eventstore.events import MessageAppended, MessageRedacted
 from eventstore.units import parse_time
 from projections.answers import MessageBody, MessageEntry, Page
+from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id, expected_version
@@ -42,9 +42,9 @@ TimeQuery: TypeAlias = Annotated[str | None, Parameter(schema_extra={"format": "
 
 
 class MessageAnswer(MessageEntry, frozen=True, kw_only=True):
-    """A message. Its content is there where it was asked for: ``parts`` and ``text``, which joins the text parts.
+    """A message. Its content is there where it was asked for; ``complete`` is false while it streams.
 
-    ``complete`` is false while it streams.
+    ``text`` joins the text parts.
     """
 
     complete: bool | None = None
@@ -76,7 +76,7 @@ async def append_message(
     `Idempotency-Key` it is the same message.
     """
     context, key = access.context(context_id), commit_id(request.headers)
-    message_id = data.message_id or (uuid7() if key is None else uuid5(key, str(context_id)))
+    message_id = data.message_id or new_id(key, str(context_id))
     message = MessageAppended(
         message_id,
         data.role,

@@ -53,7 +53,7 @@ async def read_diff(
         Parameter(
             query="from",
             max_length=100,
-            description="A moment: now, v12, p90, an RFC 3339 time, m and a message's id; ~3 goes back 3 events.",
+            description="now, v12, p90, RFC 3339, or m and a message's id; ~3 after it: 3 events before.",
         ),
     ],
     to: Annotated[str, Parameter(max_length=100, description="Another moment.")] = "now",
