@@ -17,6 +17,7 @@ from eventstore.closing import Once
 from eventstore.commits import ANY, Append, Commit, Committed, ExpectedVersion
 from eventstore.content import Json
 from eventstore.directory import Opened, open_directory
+from eventstore.disk import Disk
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox
@@ -43,6 +44,7 @@ class EventStore:
         self._loop = asyncio.get_running_loop()
         self._inbox = Inbox()
         self._signal = Signal(None if opened.lock else opened.log)
+        self._free_bytes_low = free_bytes_low
         self._closed = False
         self._ending = Once(self._end)
         self.acknowledged: int = self.head().position
@@ -267,6 +269,18 @@ class EventStore:
         if self._closed:
             raise Unavailable("log_closed", "the log is closed", path=str(self.path))
         return pages(self.log, self._signal, after, contexts=contexts, kinds=kinds, live=live)
+
+    def stop_writing(self, why: str) -> None:
+        """Make the log read-only until it is opened anew: what is stored is not to be trusted with more.
+
+        Appends raise ``Unavailable`` with code ``log_read_only``; reads go on.
+        """
+        if self._writer is not None:
+            self._writer.stop_writing(why)
+
+    def check_room(self) -> None:
+        """Raise ``Unavailable`` (``disk_full``) when appends are refused for want of free disk."""
+        Disk(self.log.path, self._free_bytes_low).check()
 
     def statistics(self) -> StoreStatistics:
         """Sizes, head and the writer's counts, read now."""

@@ -99,6 +99,12 @@ class Writer:
 
         return remove
 
+    def stop_writing(self, why: str) -> None:
+        """Refuse every append from here on, with this reason, until the log is opened anew. On any thread."""
+        if self._failed_recoveries < RECOVERIES_FAILED_MAX:
+            self._failed_recoveries, self.statistics.failure = RECOVERIES_FAILED_MAX, why
+            _logger.error("log_made_read_only", why=why)
+
     def join(self) -> None:
         """Wait until the thread has ended, after ``Inbox.close``."""
         self._thread.join()

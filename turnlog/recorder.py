@@ -95,7 +95,7 @@ async def resume(
     recorder = StreamRecorder(store, context_id, message_id, epoch=first_epoch, clock=clock)
     version = await _take_over(recorder, epoch)
     async with _ended(recorder):
-        recorder.go_on_after(await _last_sequence(store, context_id, message_id, version))
+        recorder.go_on_after(await last_sequence(store, context_id, message_id, version))
         yield recorder
 
 
@@ -178,7 +178,7 @@ async def _take_over(recorder: StreamRecorder, epoch: int | None) -> int:
             recorder.epoch = cast("int", refused.fields["current"]) + 1
 
 
-async def _last_sequence(store: EventStore, context_id: UUID, message_id: UUID, version: int) -> int:
+async def last_sequence(store: EventStore, context_id: UUID, message_id: UUID, version: int) -> int:
     """The stream's last chunk at or below a version of its context; 0 before the first.
 
     Reads backwards, so it costs what the context got since that chunk, and lets others run after each commit.

@@ -60,6 +60,10 @@ class Gate(Protocol):
         """Raises ``Refused`` (``key_missing``, ``key_invalid`` and its like)."""
         ...
 
+    def is_live(self, key_id: str) -> bool:
+        """Whether a key still opens doors."""
+        ...
+
 
 class Workspaces:
     """The workspace of each context, from its first event."""

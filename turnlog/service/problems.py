@@ -54,15 +54,10 @@ class Problem(msgspec.Struct):
     """What to do about it."""
 
 
-def problem(
-    code: str,
-    detail: str,
-    fields: Mapping[str, object] = MappingProxyType({}),
-    *,
-    status: int | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response[dict[str, object]]:
-    """The response for a code; ``status`` where HTTP has a better one than the code's own."""
+def problem_of(
+    code: str, detail: str, fields: Mapping[str, object] = MappingProxyType({}), status: int | None = None
+) -> dict[str, object]:
+    """The body for a code; ``status`` where HTTP has a better one than the code's own."""
     known = CODES[code]
     status = known.status if status is None else status
     members: dict[str, object] = {
@@ -73,13 +68,25 @@ def problem(
         "code": code,
         "hint": known.hint,
     }
-    facts = {name: _plain(value) for name, value in fields.items() if name not in members}
-    headers = dict(headers or {})
+    return members | {name: _plain(value) for name, value in fields.items() if name not in members}
+
+
+def problem(
+    code: str,
+    detail: str,
+    fields: Mapping[str, object] = MappingProxyType({}),
+    *,
+    status: int | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response[dict[str, object]]:
+    """The response for a code."""
+    body, headers = problem_of(code, detail, fields, status), dict(headers or {})
     if code in _WAITING:
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if status == HTTPStatus.UNAUTHORIZED:
+    if body["status"] == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = "Bearer"
-    return Response(members | facts, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    status = cast("int", body["status"])
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _plain(value: object) -> object:

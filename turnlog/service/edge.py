@@ -1,0 +1,91 @@
+"""The outermost layer of every request: one log line, one count, and the headers that every response has."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+from uuid import UUID
+
+import structlog
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from uuid_utils.compat import uuid7
+
+from turnlog.service.metrics import Metrics
+
+REQUEST_ID_HEADER: Final = b"x-request-id"
+REQUEST_ID_CHARACTERS_MAX: Final = 64
+
+_SECURITY_HEADERS: Final = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
+_NO_STORE: Final = (b"cache-control", b"no-store")
+
+_logger: Final = structlog.get_logger("turnlog.service")
+
+
+class Edge:
+    """Wraps the application. A line tells who asked what and how it went: never a body, never a key."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        start, request_id = time.perf_counter(), _request_id(scope)
+        status, sent = 0, 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = _completed(message.get("headers", ()), request_id)
+            elif message["type"] == "http.response.body":
+                sent += len(message["body"])
+            await send(message)
+
+        try:
+            await self._app(scope, receive, answer)
+        finally:
+            self._tell(scope, request_id, status, sent, time.perf_counter() - start)
+
+    def _tell(self, scope: Any, request_id: bytes, status: int, sent: int, seconds: float) -> None:
+        handler, access = scope.get("route_handler"), scope.get("state", {}).get("access")
+        route = scope.get("path_template", "") or "(none)"
+        goes_on = bool(scope.get("state", {}).get("goes_on"))
+        self._metrics.count(scope["method"], route, status, seconds, goes_on=goes_on)
+        principal = access and access.principal
+        _logger.info(
+            "request",
+            request_id=request_id.decode("latin-1"),
+            method=scope["method"],
+            route=route,
+            handler=getattr(handler, "handler_name", None),
+            status=status,
+            duration_ms=round(seconds * 1e3, 2),
+            sent_bytes=sent,
+            key_id=principal and principal.key_id,
+            workspace=principal and principal.workspace,
+            ids=[str(value) for value in scope.get("path_params", {}).values() if isinstance(value, UUID)],
+        )
+
+
+def _request_id(scope: Any) -> bytes:
+    for name, value in scope["headers"]:
+        if name == REQUEST_ID_HEADER and len(value) <= REQUEST_ID_CHARACTERS_MAX and value.isalnum():
+            return value
+    return uuid7().hex.encode()
+
+
+def _completed(headers: Any, request_id: bytes) -> list[tuple[bytes, bytes]]:
+    given = list(headers)
+    names = {name.lower() for name, _ in given}
+    if b"cache-control" not in names:
+        given.append(_NO_STORE)
+    return [*given, *_SECURITY_HEADERS, (REQUEST_ID_HEADER, request_id)]

@@ -1,0 +1,170 @@
+"""Responses that go on: server-sent events or lines of JSON, as they come, to their explicit end.
+
+    status and headers  ->  what the source yields ...  ->  its last words, or those of an ending  ->  close
+
+The status is sent with the first bytes, so what fails before is an answer like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from typing import Any, Final, Protocol
+
+import msgspec
+from litestar import Response
+from litestar.types import ASGIApp, Receive, Scope, Send
+
+from eventstore.errors import TurnlogError
+from turnlog.service.connections import Connection, Connections, Ending
+from turnlog.service.problems import problem_of
+
+SSE: Final = "text/event-stream"
+NDJSON: Final = "application/x-ndjson"
+
+_HEADERS: Final = (
+    (b"cache-control", b"no-store, no-transform"),
+    (b"x-accel-buffering", b"no"),  # what keeps nginx from gathering events
+)
+
+RECONNECT_MS: Final = 1_000
+"""What a reader waits before it connects again to a service that is starting anew."""
+
+
+class Words(Protocol):
+    """What a kind of response says besides its data."""
+
+    def heartbeat(self) -> bytes:
+        """Keeps a quiet connection alive."""
+        ...
+
+    def farewell(self, why: Ending, at: int) -> bytes:
+        """The service ends the response; ``at`` is where to go on from."""
+        ...
+
+    def failure(self, error: TurnlogError) -> bytes:
+        """The response fails after it has begun."""
+        ...
+
+
+class SseWords:
+    """In server-sent events. A failure is told in a form that the clients of OpenAI and Anthropic raise."""
+
+    def heartbeat(self) -> bytes:
+        """A comment."""
+        return b": \n\n"
+
+    def farewell(self, why: Ending, at: int) -> bytes:
+        """A browser connects again by itself, soon, and sends the last id."""
+        data = msgspec.json.encode({"type": "closing", "reason": why, "after": at})
+        return b"retry: %d\nevent: closing\ndata: %b\n\n" % (RECONNECT_MS, data)
+
+    def failure(self, error: TurnlogError) -> bytes:
+        """An event of the name and shape that is an error everywhere."""
+        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(_failure(error))
+
+
+class NdjsonWords:
+    """In lines of JSON."""
+
+    def heartbeat(self) -> bytes:
+        """An empty line."""
+        return b"\n"
+
+    def farewell(self, why: Ending, at: int) -> bytes:
+        """A line of its own type."""
+        return msgspec.json.encode({"type": "closing", "reason": why, "after": at}) + b"\n"
+
+    def failure(self, error: TurnlogError) -> bytes:
+        """A line of its own type."""
+        return msgspec.json.encode(_failure(error)) + b"\n"
+
+
+def _failure(error: TurnlogError) -> dict[str, object]:
+    told = problem_of(error.code, error.message, error.fields)
+    return {"type": "error", "error": {"type": error.code, "message": error.message}, "problem": told}
+
+
+class EventStream(Response[Any]):
+    """A response whose body is what an async generator yields.
+
+    ``watch``: notice a client that leaves; not for a source that reads the request's body.
+    """
+
+    def __init__(
+        self,
+        connections: Connections,
+        connection: Connection,
+        source: AsyncGenerator[bytes, None],
+        words: Words,
+        *,
+        media_type: str = SSE,
+        watch: bool = True,
+        headers: Mapping[str, str] | None = None,
+        status_code: int = 200,
+    ) -> None:
+        super().__init__(None, media_type=media_type, status_code=status_code, headers=dict(headers or {}))
+        self._connections = connections
+        self._connection = connection
+        self._source = source
+        self._words = words
+        self._watch = watch
+
+    def to_asgi_response(  # pyright: ignore[reportIncompatibleMethodOverride] -- all that the others take is dropped
+        self, *_: Any, **__: Any
+    ) -> ASGIApp:
+        """The application that sends it."""
+        return self._respond
+
+    async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = self._connection
+        try:
+            async with aclosing(self._source) as source:
+                first = await anext(source, None)
+                await send(self._start())
+                connection.send, connection.task = send, asyncio.current_task()
+                connection.heartbeat = self._words.heartbeat()
+                watching = asyncio.ensure_future(self._watched(receive))
+                try:
+                    await self._send_all(first, source)
+                finally:
+                    connection.heartbeat = b""
+                    watching.cancel()
+            if connection.ending != "disconnected":
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        finally:
+            self._connections.close(connection)
+
+    async def _send_all(self, first: bytes | None, source: AsyncGenerator[bytes, None]) -> None:
+        connection = self._connection
+        try:
+            if first is not None:
+                await connection.transmit(first)
+                async for data in source:
+                    await connection.transmit(data)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if connection.ending is None or task is None:
+                raise
+            task.uncancel()
+            if connection.ending in ("shutdown", "revoked"):
+                await connection.transmit(self._words.farewell(connection.ending, connection.at))
+        except TurnlogError as error:
+            await connection.transmit(self._words.failure(error))
+
+    def _start(self) -> Any:
+        kind = f"{self.media_type}; charset=utf-8" if self.media_type == SSE else str(self.media_type)
+        headers = [(name.lower().encode(), value.encode()) for name, value in self.headers.items()]
+        return {
+            "type": "http.response.start",
+            "status": self.status_code or 200,
+            "headers": [(b"content-type", kind.encode()), *_HEADERS, *headers],
+        }
+
+    async def _watched(self, receive: Receive) -> None:
+        """End the connection when the client has gone; a source that reads the body sees that itself."""
+        if self._watch:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            self._connection.end("disconnected")

@@ -1,0 +1,111 @@
+"""Live feeds: one stream's chunks, followed once for all who read it, and rendered once for each dialect.
+
+A reader is only a place in the stream. It reads what is stored until it has caught up, then takes from the
+feed; a slow one whose place the feed no longer holds goes back to reading what is stored. Readers cost the
+writer nothing, and each other little: five hundred of them share one task, one decoding and one rendering.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Final
+from uuid import UUID
+
+from eventstore.errors import TurnlogError
+from eventstore.events import ChunkReceived, StreamFinalized
+from projections.queries import Queries
+
+HELD_CHUNKS_MAX: Final = 4_096
+"""Chunks that a feed holds: minutes of a fast model. Who is further behind reads the log."""
+
+
+class Feed:
+    """One stream's chunks after ``base``, as they come. ``ended`` once nothing more will."""
+
+    def __init__(self, queries: Queries, message_id: UUID, base: int) -> None:
+        self.base = base
+        self.chunks: list[ChunkReceived] = []
+        self.end: StreamFinalized | None = None
+        self.error: TurnlogError | None = None
+        self.readers = 0
+        self._rendered: dict[str, dict[int, bytes]] = {}
+        self._changed = asyncio.Event()
+        self._queries = queries
+        self._message_id = message_id
+        self._task = asyncio.create_task(self._follow())
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.end is not None or self.error is not None
+
+    def after(self, sequence: int) -> list[ChunkReceived] | None:
+        """The chunks after a sequence that are there; None when those are no longer held."""
+        return None if sequence < self.base else self.chunks[sequence - self.base :]
+
+    def rendered(self, dialect: str) -> dict[int, bytes]:
+        """What the chunks are in a dialect, by sequence, as far as a reader has rendered them already."""
+        return self._rendered.setdefault(dialect, {})
+
+    async def change(self) -> None:
+        """Wait until there is more, or the end."""
+        await self._changed.wait()
+
+    def stop(self) -> None:
+        """Nobody reads it any more."""
+        self._task.cancel()
+
+    async def _follow(self) -> None:
+        try:
+            async for event in self._queries.follow(self._message_id, self.base):
+                if isinstance(event, StreamFinalized):
+                    self.end = event
+                else:
+                    self.chunks.append(event)
+                    if len(self.chunks) > 2 * HELD_CHUNKS_MAX:
+                        self._forget()
+                self._tell()
+        except TurnlogError as error:
+            self.error = error
+            self._tell()
+
+    def _forget(self) -> None:
+        dropped = len(self.chunks) - HELD_CHUNKS_MAX
+        del self.chunks[:dropped]
+        self.base += dropped
+        for frames in self._rendered.values():
+            for sequence in range(self.base - dropped + 1, self.base + 1):
+                frames.pop(sequence, None)
+
+    def _tell(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Feeds:
+    """The feeds of the streams that are read live now."""
+
+    def __init__(self, queries: Queries) -> None:
+        self._queries = queries
+        self._feeds: dict[UUID, Feed] = {}
+
+    @asynccontextmanager
+    async def reading(self, message_id: UUID, sequence: int) -> AsyncGenerator[Feed]:
+        """A stream's feed for one reader, who has the chunks up to ``sequence``."""
+        feed = self._feeds.get(message_id)
+        if feed is None or feed.ended:
+            feed = self._feeds[message_id] = Feed(self._queries, message_id, sequence)
+        feed.readers += 1
+        try:
+            yield feed
+        finally:
+            feed.readers -= 1
+            if feed.readers == 0:
+                feed.stop()
+                if self._feeds.get(message_id) is feed:
+                    del self._feeds[message_id]
+
+    def __len__(self) -> int:
+        return len(self._feeds)

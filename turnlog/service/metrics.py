@@ -1,0 +1,93 @@
+"""Numbers for Prometheus. Labels are routes, projections and databases: never contexts or streams."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from eventstore.errors import TurnlogError
+from turnlog.facade import Turnlog
+from turnlog.service.streams import Streams
+
+_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+
+
+class Metrics:
+    """All numbers of one service."""
+
+    def __init__(self, log: Turnlog, streams: Streams) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "turnlog_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
+        )
+        self._seconds = Histogram(
+            "turnlog_request_seconds",
+            "Until the answer was sent; responses that go on are left out.",
+            ["method", "route"],
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self._registry.register(_State(log, streams))
+
+    def count(self, method: str, route: str, status: int, seconds: float, *, goes_on: bool) -> None:
+        """One request is over."""
+        self._requests.labels(method, route, str(status)).inc()
+        if not goes_on:
+            self._seconds.labels(method, route).observe(seconds)
+
+    def render(self) -> bytes:
+        """The text that Prometheus reads."""
+        return generate_latest(self._registry)
+
+
+class _State(Collector):
+    """What the log and the views say of themselves, read when it is asked for."""
+
+    def __init__(self, log: Turnlog, streams: Streams) -> None:
+        self._log = log
+        self._streams = streams
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics."""
+        try:
+            yield from self._store()
+            yield from self._projections()
+        except TurnlogError:
+            return  # the log is being closed or reopened: these are left out this time
+        yield _gauge("turnlog_connections", "Responses that go on.", len(self._streams.connections))
+        yield _gauge("turnlog_feeds", "Streams that are read live.", len(self._streams.feeds))
+
+    def _store(self) -> Iterator[Metric]:
+        store = self._log.store.statistics()
+        yield CounterMetricFamily("turnlog_commits", "Commits in the log.", value=store.position)
+        yield _gauge("turnlog_log_bytes", "Size of the log's file.", store.file_bytes)
+        yield _gauge("turnlog_waiting_requests", "Appends that wait for the writer.", store.waiting_requests)
+        yield _gauge("turnlog_waiting_bytes", "Bytes that wait for the writer.", store.waiting_bytes)
+        yield _gauge("turnlog_group_max", "Most appends that shared a sync.", store.group_max)
+        yield _gauge("turnlog_read_only", "1 when nothing can be written.", float(store.read_only))
+        yield CounterMetricFamily(
+            "turnlog_failed_commits", "Commits that failed.", value=store.failed_commits
+        )
+        yield CounterMetricFamily("turnlog_recoveries", "Recoveries of the log.", value=store.recoveries)
+        sizes = GaugeMetricFamily("turnlog_database_bytes", "Size by database.", labels=["database"])
+        for name, size in store.databases.items():
+            sizes.add_metric([name], size["bytes"])
+        yield sizes
+
+    def _projections(self) -> Iterator[Metric]:
+        lag = GaugeMetricFamily("turnlog_projection_lag", "Commits behind the log.", labels=["projection"])
+        failed = GaugeMetricFamily("turnlog_projection_failed", "1 when it stopped.", labels=["projection"])
+        for projection in self._log.runner.status().projections:
+            lag.add_metric([projection.name], projection.lag_positions)
+            failed.add_metric([projection.name], float(projection.failure is not None))
+        yield lag
+        yield failed
+
+
+def _gauge(name: str, help_: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(name, help_, value=value)

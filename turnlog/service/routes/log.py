@@ -1,0 +1,220 @@
+"""The log itself: its events in order, its head, and the signals of contexts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.datastructures import Headers
+from litestar.params import Parameter
+
+from eventstore.errors import Refused
+from eventstore.units import At
+from turnlog.service.access import READER, Access
+from turnlog.service.answers import Answer
+from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
+from turnlog.service.problems import problems
+from turnlog.service.streams import Streams
+
+PAGE_COMMITS_MAX = 1_000
+"""Commits of a page of events."""
+
+CONTEXTS_MAX = 100
+"""Contexts that one connection follows."""
+
+PositionQuery: TypeAlias = Annotated[
+    str | None,
+    Parameter(max_length=20, description="A position, excluded, or `now`: only what is new."),
+]
+FormatQuery: TypeAlias = Annotated[
+    Literal["json", "ndjson", "sse"] | None,
+    Parameter(
+        query="format",
+        description="Instead of an `Accept` header: a page, lines of JSON, or server-sent events.",
+    ),
+]
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Some events, up to ``position``, with what a filter left out. ``has_more``: that is not the end."""
+
+    items: list[EventLine]
+    position: int
+    has_more: bool
+
+
+class LogHead(msgspec.Struct, frozen=True):
+    """The end of the log. ``chain`` covers every commit up to ``position``: keep it elsewhere to compare."""
+
+    position: int
+    recorded_at: At
+    chain: str
+
+
+def starting_position(headers: Headers, after: str | None, head: int, default: int) -> int:
+    """Where to begin: the last id that a browser sends, or ``after``. Raises ``Refused``."""
+    given = headers.get("last-event-id") or after
+    if given is None:
+        return default
+    if given == "now":
+        return head
+    if not (given.isascii() and given.isdigit() and len(given) <= 18):
+        raise Refused("invalid_argument", "after is a position or now", argument="after")
+    return int(given)
+
+
+def wanted_format(headers: Headers, given: str | None) -> str:
+    """``json``, ``ndjson`` or ``sse``."""
+    accept = headers.get("accept", "")
+    if given is None:
+        return "sse" if SSE in accept else "ndjson" if NDJSON in accept else "json"
+    return given
+
+
+@get("/events", opt=READER, responses=problems("invalid_argument", "commit_damaged", "too_many_connections"))
+async def read_events(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    after: PositionQuery = None,
+    kinds: Annotated[
+        str | None, Parameter(max_length=1_000, description="Tags, separated by commas.")
+    ] = None,
+    live: bool = False,
+    limit: Annotated[int, Parameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
+    format_: FormatQuery = None,
+) -> Response[EventPage]:
+    """The events of the log, in order: a page, or all of them as lines or server-sent events.
+
+    With `live` lines and events go on as they are committed. An event's id is its position.
+    """
+    return await _events(access, streams, request, None, after, kinds, live, limit, format_)
+
+
+@get(
+    "/contexts/{context_id:uuid}/events",
+    opt=READER,
+    responses=problems("context_not_found", "invalid_argument", "commit_damaged", "too_many_connections"),
+)
+async def read_context_events(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    after: PositionQuery = None,
+    kinds: Annotated[
+        str | None, Parameter(max_length=1_000, description="Tags, separated by commas.")
+    ] = None,
+    live: bool = False,
+    limit: Annotated[int, Parameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
+    format_: FormatQuery = None,
+) -> Response[EventPage]:
+    """The events of a context; otherwise as `/api/events`."""
+    context = access.context(context_id)
+    return await _events(access, streams, request, (context.id,), after, kinds, live, limit, format_)
+
+
+async def _events(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    contexts: tuple[UUID, ...] | None,
+    after: str | None,
+    kinds: str | None,
+    live: bool,
+    limit: int,
+    format_: str | None,
+) -> Response[Any]:
+    store, wanted = access.log.store, kinds_of_tags(kinds)
+    head = store.head().position
+    position = starting_position(request.headers, after, head, 0)
+    form = wanted_format(request.headers, format_)
+    if form == "json":
+        return Answer(_page(access, position, contexts, wanted, limit, head), position=access.position)
+    connection = streams.open(access)
+    source = events(
+        access, connection, position, contexts=contexts, kinds=wanted, live=live, sse=form == "sse"
+    )
+    words = SseWords() if form == "sse" else NdjsonWords()
+    media_type = SSE if form == "sse" else NDJSON
+    return EventStream(streams.connections, connection, source, words, media_type=media_type)
+
+
+def _page(
+    access: Access, after: int, contexts: tuple[UUID, ...] | None, kinds: int, limit: int, head: int
+) -> EventPage:
+    log = access.log.store.log
+    with log.reading() as txn:
+        if contexts is None:
+            page, reached = log.commits(txn, after, count_max=limit, bytes_max=1 << 20, kinds=kinds)
+            more = reached < head
+        else:
+            first = log.place_at(txn, contexts[0], after)[0] + 1
+            page, more = log.context_page(txn, contexts[0], first, count_max=limit, bytes_max=1 << 20)
+            reached = page[-1].position if more else max(after, head)
+    seen = [commit for commit in page if access.sees(commit.context_id)]
+    return EventPage(event_lines(seen, kinds), reached, more)
+
+
+@get(
+    "/contexts/{context_id:uuid}/sse",
+    opt=READER,
+    responses=problems("context_not_found", "too_many_connections"),
+)
+async def follow_context(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    after: PositionQuery = None,
+) -> Response[bytes]:
+    """Signals of a context as server-sent events: what happened and where, without content.
+
+    From now on, unless `Last-Event-ID` or `after` says from where.
+    """
+    return _signals(access, streams, request, (access.context(context_id).id,), after)
+
+
+@get("/sse", opt=READER, responses=problems("context_not_found", "invalid_argument", "too_many_connections"))
+async def follow_contexts(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    contexts: Annotated[
+        str, Parameter(max_length=40 * CONTEXTS_MAX, description="Ids, separated by commas.")
+    ],
+    after: PositionQuery = None,
+) -> Response[bytes]:
+    """Signals of several contexts, in the order of the log."""
+    try:
+        wanted = [UUID(text.strip()) for text in contexts.split(",")]
+    except ValueError:
+        raise Refused(
+            "invalid_argument", "contexts are ids, separated by commas", argument="contexts"
+        ) from None
+    if len(wanted) > CONTEXTS_MAX:
+        raise Refused("invalid_argument", f"at most {CONTEXTS_MAX} contexts at once", argument="contexts")
+    return _signals(access, streams, request, [access.context(one).id for one in wanted], after)
+
+
+def _signals(
+    access: Access, streams: Streams, request: Request[Any, Any, Any], contexts: Any, after: str | None
+) -> Response[Any]:
+    head = access.log.store.head().position
+    position = starting_position(request.headers, after, head, head)
+    connection = streams.open(access)
+    source = signal_frames(access, connection, position, contexts)
+    return EventStream(streams.connections, connection, source, SseWords())
+
+
+@get("/log/head", opt=READER)
+async def read_head(access: Access) -> Answer[LogHead]:
+    """The log's last position and the chain over all commits up to it."""
+    head = access.log.store.head()
+    return Answer(LogHead(head.position, head.recorded_at, head.chain.hex()), position=head.position)
+
+
+ROUTES = [read_events, read_context_events, follow_context, follow_contexts, read_head]

@@ -1,0 +1,233 @@
+"""Producing a stream: start it, send its chunks, end it; or send a provider's stream as it arrives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+from uuid import UUID
+
+import msgspec
+from litestar import Request, Response, post
+from litestar.params import JSONBody, Parameter
+
+from eventstore.errors import Refused
+from eventstore.events import StreamResumed, StreamStarted
+from eventstore.units import wall_clock_us
+from turnlog.dialects import dialect as dialect_named
+from turnlog.facade import Context, new_id
+from turnlog.recorder import last_sequence
+from turnlog.service.access import WRITER, Access
+from turnlog.service.answers import Answer, Written, written
+from turnlog.service.conditions import commit_id
+from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
+from turnlog.service.problems import problems
+from turnlog.service.requests import Finalize, ResumeStream, StartStream
+from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.streams import Streams
+from turnlog.service.strict import ChunkIn, micros
+
+EpochQuery: TypeAlias = Annotated[
+    int, Parameter(ge=1, description="The producer's: after a resume a lower one is refused.")
+]
+OF_STREAMS = (
+    "stream_not_found",
+    "stream_finalized",
+    "stream_not_open",
+    "producer_fenced",
+    "message_not_found",
+)
+
+
+class Started(msgspec.Struct, frozen=True):
+    """A stream that takes chunks: the next one is ``sequence`` + 1."""
+
+    context_id: UUID
+    message_id: UUID
+    epoch: int
+    sequence: int
+    position: int
+    version: int
+
+
+class Durable(msgspec.Struct, frozen=True):
+    """Chunks up to here are in the log for sure."""
+
+    message_id: UUID
+    sequence: int
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """``stopped`` is false when the stream had ended before."""
+
+    message_id: UUID
+    stopped: bool
+
+
+@post(
+    "/contexts/{context_id:uuid}/streams",
+    opt=WRITER,
+    status_code=201,
+    responses=problems("context_not_found", "message_exists", "too_many_open_streams", *CONFLICTS),
+)
+async def start_stream(
+    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[StartStream]
+) -> Answer[Started]:
+    """Open a stream: an answer that will arrive in chunks. It is a message of its branch at once."""
+    context, key = access.context(context_id), commit_id(request.headers)
+    message_id = data.message_id or new_id(key, str(context_id))
+    started = StreamStarted(
+        message_id,
+        data.role,
+        data.branch or (await context.state()).active_branch,
+        data.parent_id,
+        data.model,
+        data.metadata,
+        None if data.occurred_at is None else micros(data.occurred_at),
+    )
+    committed = await context.append(started, commit_id=key)
+    answer = Started(context_id, message_id, 1, 0, committed.position, committed.version)
+    location = f"/api/messages/{message_id}/stream"
+    return Answer(answer, position=committed.position, location=location, status_code=201)
+
+
+@post(
+    "/messages/{message_id:uuid}/resume",
+    opt=WRITER,
+    status_code=200,
+    responses=problems("epoch_not_higher", *OF_STREAMS, *CONFLICTS),
+)
+async def resume_stream(access: Access, message_id: UUID, data: JSONBody[ResumeStream]) -> Answer[Started]:
+    """Take over a stream whose producer died: whoever has a lower epoch is refused from now on."""
+    context = access.log.context(access.context_of(message_id))
+    epoch = data.epoch or 2
+    while True:
+        try:
+            committed = await context.append(StreamResumed(message_id, epoch))
+            break
+        except Refused as refused:
+            current = refused.fields.get("current")
+            if data.epoch is not None or refused.code != "epoch_not_higher" or not isinstance(current, int):
+                raise
+            epoch = current + 1
+    sequence = await last_sequence(access.log.store, context.id, message_id, committed.version)
+    answer = Started(context.id, message_id, epoch, sequence, committed.position, committed.version)
+    return Answer(answer, position=committed.position)
+
+
+@post(
+    "/messages/{message_id:uuid}/chunks",
+    opt=WRITER,
+    status_code=200,
+    request_max_body_size=None,
+    responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
+)
+async def send_chunks(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    message_id: UUID,
+    epoch: EpochQuery = 1,
+) -> Response[Durable]:
+    """Send chunks: one, an array, or lines of JSON for as long as the stream goes on.
+
+    `application/json` is answered when all are durable. `application/x-ndjson` is answered with lines, each
+    time more is durable; its last line may be `{"finalize": {...}}`. A repeat is a no-op; a gap is 409 and
+    says what was expected.
+    """
+    context = access.log.context(access.context_of(message_id))
+    ingest = ChunkIngest(context, message_id, epoch, wall_clock_us)
+    if request.headers.get("content-type", "").startswith(NDJSON):
+        connection = streams.open(access)
+        source = acknowledged(ingest, request.stream())
+        return EventStream(
+            streams.connections, connection, source, NdjsonWords(), media_type=NDJSON, watch=False
+        )
+    given = await request.json()
+    for chunk in msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn]):
+        await ingest.take(chunk)
+    await ingest.close()
+    return Answer(Durable(message_id, ingest.durable), position=access.position)
+
+
+@post(
+    "/contexts/{context_id:uuid}/ingest",
+    opt=WRITER,
+    status_code=200,
+    request_max_body_size=None,
+    responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
+)
+async def ingest_stream(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    context_id: UUID,
+    dialect: Annotated[str, Parameter(max_length=50, description="Of the body: openai_chat or anthropic.")],
+    model: Annotated[str | None, Parameter(max_length=200)] = None,
+    branch: Annotated[str | None, Parameter(max_length=100)] = None,
+    message_id: UUID | None = None,
+    keep_raw: bool = False,
+    tee: bool = False,
+) -> Response[bytes]:
+    """Record a provider's stream: the body is its server-sent events as they arrive.
+
+    The response tells as lines of JSON how far it is durable; with `tee` it is the provider's events
+    themselves, each after it is in the log, so that this stands between a model and its user.
+    """
+    dialect_named(dialect)
+    context = access.context(context_id)
+    if (await context.state()).deleted:
+        raise Refused("context_deleted", "the context is deleted", context_id=context_id)
+    options = {"model": model, "message_id": message_id, "keep_raw": keep_raw}
+    passing = await context.tee(request.stream(), dialect=dialect, branch=branch, **options)
+    connection = streams.open(access)
+    headers = {"Turnlog-Message-Id": str(passing.message_id)}
+    source, words, kind = (
+        (passed(passing), SseWords(), SSE) if tee else (told(passing), NdjsonWords(), NDJSON)
+    )
+    return EventStream(
+        streams.connections, connection, source, words, media_type=kind, watch=False, headers=headers
+    )
+
+
+@post(
+    "/messages/{message_id:uuid}/finalize",
+    opt=WRITER,
+    status_code=200,
+    responses=problems(*OF_STREAMS, *CONFLICTS),
+)
+async def finalize_stream(
+    access: Access,
+    request: Request[Any, Any, Any],
+    message_id: UUID,
+    data: JSONBody[Finalize],
+    epoch: EpochQuery = 1,
+) -> Answer[Written]:
+    """Close a stream with an outcome."""
+    context_id = access.context_of(message_id)
+    event = finalized(message_id, data, wall_clock_us())
+    committed = await access.log.store.append(
+        context_id, (event,), commit_id=commit_id(request.headers), epoch=epoch
+    )
+    return written(context_id, committed, message_id)
+
+
+@post(
+    "/messages/{message_id:uuid}/stop",
+    opt=WRITER,
+    status_code=200,
+    responses=problems(*OF_STREAMS, "outcome_unknown"),
+)
+async def stop_stream(access: Access, message_id: UUID) -> Answer[Stopped]:
+    """Stop a stream and keep what arrived; idempotent. Its producer is refused from now on."""
+    context: Context = access.log.context(access.context_of(message_id))
+    return Answer(Stopped(message_id, await context.stop(message_id)), position=access.position)
+
+
+ROUTES = [
+    start_stream,
+    resume_stream,
+    send_chunks,
+    ingest_stream,
+    finalize_stream,
+    stop_stream,
+]

@@ -1,0 +1,108 @@
+"""Keeping it running: health, statistics, projections and their rebuilds."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import Response, get, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from eventstore.errors import Unavailable
+from eventstore.statistics import StoreStatistics
+from projections.status import ProjectionStatus
+from turnlog.facade import Turnlog
+from turnlog.service.access import ADMIN, OPEN, READER, Access
+from turnlog.service.answers import Answer
+from turnlog.service.health import Health, health_of
+from turnlog.service.problems import problems
+from turnlog.service.streams import Streams
+
+
+class Projections(msgspec.Struct, frozen=True):
+    """All projections; ``head`` is the log's."""
+
+    head: int
+    items: list[ProjectionStatus]
+
+
+class Stats(msgspec.Struct, frozen=True):
+    """Sizes and counts, now. ``connections``: responses that go on; ``feeds``: streams that are read live."""
+
+    store: StoreStatistics
+    projections: list[ProjectionStatus]
+    connections: int
+    feeds: int
+
+
+class Rebuilding(msgspec.Struct, frozen=True):
+    """A rebuild has begun; `/api/projections` shows its progress."""
+
+    projection: str
+    head: int
+
+
+class Alive(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    alive: bool = True
+
+
+@get("/projections", opt=READER)
+async def list_projections(access: Access) -> Answer[Projections]:
+    """Every projection: version, checkpoint, lag, rate, progress, failure."""
+    status = access.log.runner.status()
+    return Answer(Projections(status.head, list(status.projections)), position=access.position)
+
+
+@post("/projections/{name:str}/rebuild", opt=ADMIN, status_code=202, responses=problems("unknown_projection"))
+async def rebuild_projection(
+    access: Access, name: Annotated[str, Parameter(max_length=50)]
+) -> Answer[Rebuilding]:
+    """Build a projection anew beside its live rows; it takes over at once when it has caught up."""
+    await access.log.runner.rebuild(name)
+    return Answer(
+        Rebuilding(name, access.log.store.head().position), position=access.position, status_code=202
+    )
+
+
+@get("/stats", opt=ADMIN)
+async def read_stats(access: Access, streams: Streams) -> Answer[Stats]:
+    """Sizes by database, the head, the writer's counts, the projections, open streams."""
+    status = access.log.runner.status()
+    answer = Stats(
+        access.log.store.statistics(), list(status.projections), len(streams.connections), len(streams.feeds)
+    )
+    return Answer(answer, position=access.position)
+
+
+@get("/healthz", opt=OPEN, responses=problems("log_read_only"))
+async def read_health(state: State) -> Answer[Health]:
+    """Whether all is well: 503 when a projection is poisoned, the log read-only, or the disk low."""
+    log: Turnlog = state.log
+    health = health_of(log)
+    return Answer(health, status_code=200 if health.healthy else 503)
+
+
+@get("/readyz", opt=OPEN, responses=problems("shutting_down", "views_behind"))
+async def read_readiness(state: State) -> Answer[Alive]:
+    """Whether requests should come here: not while it stops, nor before its views have caught up once."""
+    streams: Streams = state.streams
+    streams.connections.check_running()
+    log: Turnlog = state.log
+    building = [p.name for p in log.runner.status().projections if p.state == "building"]
+    if building:
+        raise Unavailable("views_behind", f"the first build of {', '.join(building)} is under way")
+    return Answer(Alive())
+
+
+@get("/metrics", opt=ADMIN, media_type=CONTENT_TYPE_LATEST)
+async def read_metrics(state: State) -> Response[bytes]:
+    """Prometheus: the log, the writer, the projections, the requests. Never labelled by context or stream."""
+    return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+
+
+API_ROUTES = [list_projections, rebuild_projection, read_stats]
+ROOT_ROUTES = [read_health, read_readiness, read_metrics]
