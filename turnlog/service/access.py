@@ -155,8 +155,11 @@ class Access:
             )
 
 
-def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let a request through to its route, with an ``Access`` of its own, or refuse it."""
+async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let a request through to its route, with an ``Access`` of its own, or refuse it.
+
+    Async, or the framework would call it in a thread.
+    """
     scope: Scope = handler.opt["scope"]
     if scope == "open":
         return
