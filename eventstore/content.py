@@ -120,7 +120,7 @@ def fold(pieces: Iterable[tuple[Kind, str | None, str]]) -> tuple[Part, ...]:
     notes: dict[str | None, dict[str, Json]] = {}
     for kind, part, delta in pieces:
         if kind == "other":
-            note = _note(delta)
+            note = read_note(delta)
             if note.get("type") == "tool_call":
                 texts.setdefault(("tool_call", part), [])
             if note.get("type") in ("tool_call", "signature"):
@@ -128,6 +128,15 @@ def fold(pieces: Iterable[tuple[Kind, str | None, str]]) -> tuple[Part, ...]:
         else:
             texts.setdefault((kind, part), []).append(delta)
     return tuple(_part(kind, "".join(deltas), notes.get(part, {})) for (kind, part), deltas in texts.items())
+
+
+def read_note(delta: str) -> dict[str, Json]:
+    """What a chunk of kind ``other`` says; nothing if it is no JSON object."""
+    try:
+        note = msgspec.json.decode(delta)
+    except (msgspec.DecodeError, ValueError, RecursionError):
+        return {}
+    return cast("dict[str, Json]", note) if isinstance(note, dict) else {}
 
 
 def _part(kind: Kind, text: str, note: dict[str, Json]) -> Part:
@@ -143,11 +152,3 @@ def _part(kind: Kind, text: str, note: dict[str, Json]) -> Part:
             return ToolCallPart(str(note.get("id", "")), str(note.get("name", "")), text)
         case _:
             assert_never(kind)
-
-
-def _note(delta: str) -> dict[str, Json]:
-    try:
-        note = msgspec.json.decode(delta)
-    except (msgspec.DecodeError, ValueError, RecursionError):
-        return {}
-    return cast("dict[str, Json]", note) if isinstance(note, dict) else {}

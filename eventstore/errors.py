@@ -69,6 +69,9 @@ CODES: Final[dict[str, Code]] = {
     "stream_not_found": Code(CONFLICT, 409, "Start the stream first."),
     "stream_finalized": Code(CONFLICT, 409, "A finalized stream takes no more chunks."),
     "stream_not_open": Code(CONFLICT, 409, "This message was not streamed."),
+    "raw_not_kept": Code(
+        CONFLICT, 409, "Read it in another dialect; record with keep_raw to have its bytes."
+    ),
     "sequence_gap": Code(CONFLICT, 409, "Send the expected sequence next."),
     "chunk_conflict": Code(CONFLICT, 409, "This sequence is already taken by other content."),
     "producer_fenced": Code(CONFLICT, 409, "Another producer has taken over this stream; stop."),
