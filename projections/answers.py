@@ -147,6 +147,17 @@ class Timeline(msgspec.Struct, frozen=True):
     finalized_at: At | None
 
 
+class Opening(msgspec.Struct, frozen=True):
+    """How a stream began, and its outcome; None while it is open. No chunk need be looked at for it."""
+
+    message_id: UUID
+    context_id: UUID
+    role: Role
+    model: str | None
+    started_at: At
+    outcome: Outcome | None
+
+
 class ChunkPage(msgspec.Struct, frozen=True):
     """Chunks in order. ``has_more``: further ones are stored already.
 

@@ -7,16 +7,13 @@ event loop's thread.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from functools import partial
-from typing import Final, TypeVar
 from uuid import UUID
 
 import anyio
 
 from eventstore.content import Role
-from eventstore.errors import Refused
 from eventstore.events import ChunkReceived, StreamFinalized
 from eventstore.store import EventStore
 from eventstore.validation import check_id
@@ -29,11 +26,13 @@ from projections.answers import (
     HistoryEntry,
     MessageBody,
     MessageEntry,
+    Opening,
     Page,
     ReplayChunk,
     ReplayDone,
     Timeline,
 )
+from projections.asking import ALL, CONTEXTS, Asking
 from projections.chunks import ChunkReader, Withdrawal, stored_runs
 from projections.diff import diff
 from projections.entries import Seen, entry_of, seen
@@ -44,15 +43,8 @@ from projections.replay import MonotonicClock, Pace, Sleep, replay
 from projections.runner import Runner
 from projections.snapshot import Snapshot, message_not_found
 from projections.statistics import Tally
-from projections.timetravel import NOW, Lineage, Moment, Resolved, resolve, state_at
+from projections.timetravel import NOW, Lineage, Moment, Resolved, state_at
 from projections.views import Views
-
-T = TypeVar("T")
-
-_CONTEXTS: Final = ("contexts",)
-_TIMELINES: Final = ("contexts", "timelines")
-_ALL: Final = ("contexts", "messages", "timelines")
-# The projections that an answer needs: one that failed stops only the answers that need it.
 
 
 class Queries:
@@ -65,8 +57,7 @@ class Queries:
 
     def __init__(self, store: EventStore, views: Views, runner: Runner) -> None:
         self._store = store
-        self._views = views
-        self._runner = runner
+        self._asking = Asking(store, views, runner)
 
     async def contexts(
         self,
@@ -78,8 +69,8 @@ class Queries:
         at_least: int | None = None,
     ) -> Page[ContextSummary]:
         """Contexts of one workspace or of all, those that changed last first."""
-        position = await self._applied(at_least, _CONTEXTS)
-        with self._snapshot(position) as snapshot:
+        position = await self._asking.applied(at_least, CONTEXTS)
+        with self._asking.snapshot(position) as snapshot:
             return listing.contexts(snapshot, workspace, limit, cursor, include_deleted)
 
     async def context(
@@ -94,7 +85,7 @@ class Queries:
         def answer(snapshot: Snapshot, at: Resolved) -> ContextState:
             return state_at(snapshot, context_id, at)
 
-        return await self._as_of(answer, _CONTEXTS, at_least, context_id, moment)
+        return await self._asking.as_of(answer, CONTEXTS, at_least, context_id, moment)
 
     async def messages(
         self,
@@ -126,18 +117,18 @@ class Queries:
         def answer(snapshot: Snapshot, at: Resolved) -> Page[MessageEntry]:
             return listing.messages(snapshot, context_id, at, wanted)
 
-        return await self._as_of(answer, _ALL, at_least, context_id, moment)
+        return await self._asking.as_of(answer, ALL, at_least, context_id, moment)
 
     async def message(self, message_id: UUID, *, at_least: int | None = None) -> MessageEntry:
         """A message's entry, as it is now."""
         check_id(message_id, "message_id")
-        with self._snapshot(await self._applied(at_least, _ALL)) as snapshot:
+        with self._asking.snapshot(await self._asking.applied(at_least, ALL)) as snapshot:
             return entry_of(snapshot, Seen(message_id, snapshot.message(message_id), U64_MAX))
 
     async def exists(self, message_id: UUID) -> bool:
         """Whether there is a message of that id, in any context."""
         check_id(message_id, "message_id")
-        return self._place(message_id) is not None
+        return self._asking.place(message_id) is not None
 
     async def body(
         self,
@@ -153,17 +144,17 @@ class Queries:
         the message, and sees it as it was when it forked. A redacted message is empty at every moment.
         """
         check_id(message_id, "message_id")
-        owner = context_id or self._place(message_id)
+        owner = context_id or self._asking.place(message_id)
         if owner is None:
             raise message_not_found(message_id)
 
         def answer(snapshot: Snapshot, at: Resolved) -> bodies.Plan:
             return bodies.plan(snapshot, seen(snapshot, Lineage(snapshot, owner, at.version), message_id))
 
-        plan = await self._as_of(answer, _ALL, at_least, owner, moment)
+        plan = await self._asking.as_of(answer, ALL, at_least, owner, moment)
         if plan.parts is not None:
             return plan.body(plan.parts)
-        stored = stored_runs(self._snapshots(0), ChunkReader(message_id), plan.chunks)
+        stored = stored_runs(self._asking.snapshots(0), ChunkReader(message_id), plan.chunks)
         return await bodies.read(plan, stored)
 
     async def bodies(
@@ -187,7 +178,7 @@ class Queries:
         def answer(snapshot: Snapshot, at: Resolved) -> Page[HistoryEntry]:
             return history(snapshot, context_id, max(0, version), at.version, limit)
 
-        return await self._as_of(answer, _CONTEXTS, at_least, context_id, moment)
+        return await self._asking.as_of(answer, CONTEXTS, at_least, context_id, moment)
 
     async def diff(
         self,
@@ -203,16 +194,24 @@ class Queries:
         def answer(snapshot: Snapshot, from_: Resolved, to: Resolved) -> Diff:
             return diff(snapshot, context_id, from_, to, limit)
 
-        return await self._as_of(answer, _ALL, at_least, context_id, a, b)
+        return await self._asking.as_of(answer, ALL, at_least, context_id, a, b)
+
+    async def opening(self, message_id: UUID, *, at_least: int | None = None) -> Opening:
+        """How a stream began. It costs the same however many chunks there are."""
+        with self._asking.snapshot(await self._asking.applied_to_stream(message_id, at_least)) as snapshot:
+            row = snapshot.timeline(message_id)
+        return Opening(message_id, row.context_id, row.role, row.model, row.started_at, row.outcome)
 
     async def timeline(self, message_id: UUID, *, at_least: int | None = None) -> Timeline:
         """A stream in numbers. The chunks of an open one that are not sealed are read and counted."""
-        position = await self._applied_to_stream(message_id, at_least)
-        with self._snapshot(position) as snapshot:
+        position = await self._asking.applied_to_stream(message_id, at_least)
+        with self._asking.snapshot(position) as snapshot:
             row = snapshot.timeline(message_id)
         tally = Tally(message_id, row)
         if row.outcome is None and not row.redacted:
-            async for run in stored_runs(self._snapshots(position), ChunkReader(message_id, row.sealed)):
+            async for run in stored_runs(
+                self._asking.snapshots(position), ChunkReader(message_id, row.sealed)
+            ):
                 tally.add(run)
         return tally.timeline()
 
@@ -220,15 +219,15 @@ class Queries:
         self, message_id: UUID, *, after: int = 0, limit: int = 1_000, raw: bool = False
     ) -> ChunkPage:
         """A stream's stored chunks after a sequence. ``raw`` reads the provider's own bytes with them."""
-        position = await self._applied_to_stream(message_id)
-        return await delivery.page_of(self._snapshots(position), message_id, after, limit, raw=raw)
+        position = await self._asking.applied_to_stream(message_id)
+        return await delivery.page_of(self._asking.snapshots(position), message_id, after, limit, raw=raw)
 
     async def follow(
         self, message_id: UUID, after: int | None = None, *, raw: bool = False
-    ) -> AsyncIterator[ChunkReceived | StreamFinalized]:
+    ) -> AsyncGenerator[ChunkReceived | StreamFinalized, None]:
         """A stream's chunks after a sequence, stored and then live, to its explicit end; see ``delivery``."""
-        position = await self._applied_to_stream(message_id)
-        snapshots = self._snapshots(position)
+        position = await self._asking.applied_to_stream(message_id)
+        snapshots = self._asking.snapshots(position)
         withdrawal = Withdrawal(self._store, position, message_id)
         followed = delivery.follow(self._store, snapshots, message_id, withdrawal, after or 0, raw=raw)
         async with aclosing(followed) as events:
@@ -247,70 +246,18 @@ class Queries:
         max_gap_ms: float | None = None,
         clock: MonotonicClock = anyio.current_time,
         sleep: Sleep = anyio.sleep,
-    ) -> AsyncIterator[ReplayChunk | ReplayDone]:
+    ) -> AsyncGenerator[ReplayChunk | ReplayDone, None]:
         """A stream's chunks at their recorded intervals divided by ``speed``, then totals; see ``replay``."""
         pace = Pace(speed, from_sequence, to_sequence, from_ms, to_ms, max_gap_ms)
-        position = await self._applied_to_stream(message_id)
+        position = await self._asking.applied_to_stream(message_id)
         withdrawal = Withdrawal(self._store, position, message_id)
-        replayed = replay(self._snapshots(position), message_id, pace, withdrawal, clock, sleep)
+        replayed = replay(self._asking.snapshots(position), message_id, pace, withdrawal, clock, sleep)
         async with aclosing(replayed) as chunks:
             async for chunk in chunks:
                 yield chunk
 
     async def open_streams(self, *, at_least: int | None = None) -> AsyncIterator[tuple[UUID, UUID]]:
         """Context id and message id of every stream that is not finalized, but for deleted contexts."""
-        position = await self._applied(at_least, ("timelines",))
-        for stream in listing.open_streams(self._snapshots(position)):
+        position = await self._asking.applied(at_least, ("timelines",))
+        for stream in listing.open_streams(self._asking.snapshots(position)):
             yield stream
-
-    def _place(self, message_id: UUID) -> UUID | None:
-        """The context of a message."""
-        with self._store.log.reading() as txn:
-            place = self._store.log.message_place(txn, message_id)
-        return place[0] if place else None
-
-    def _snapshot(self, position: int) -> Snapshot:
-        return Snapshot(self._views, self._store.log, position)
-
-    def _snapshots(self, position: int) -> Callable[[], Snapshot]:
-        return partial(self._snapshot, position)
-
-    async def _applied_to_stream(self, message_id: UUID, at_least: int | None = None) -> int:
-        check_id(message_id, "message_id")
-        return await self._applied(at_least, _TIMELINES)
-
-    async def _applied(self, at_least: int | None, names: tuple[str, ...]) -> int:
-        """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means."""
-        if at_least is None:
-            read_only = self._store.log.read_only
-            position = self._store.head().position if read_only else self._store.acknowledged
-            await self._runner.wait_for(position, names)
-            return position
-        if at_least < 0:
-            raise Refused("invalid_argument", "at_least is 0 or more", argument="at_least")
-        await self._runner.wait_for(at_least, names)
-        with self._views.reading() as reader:
-            entries = reader.entries()
-        live = [entries[name].live for name in names if name in entries]
-        stored = [generation.checkpoint for generation in live if generation is not None]
-        return max(at_least, min(stored, default=0))
-
-    async def _as_of(
-        self,
-        answer: Callable[..., T],
-        names: tuple[str, ...],
-        at_least: int | None,
-        context_id: UUID,
-        *moments: Moment,
-    ) -> T:
-        """Answer on one snapshot, after waiting for the moments if they are later than what is applied."""
-        check_id(context_id, "context_id")
-        position = await self._applied(at_least, names)
-        with self._snapshot(position) as snapshot:
-            resolved = [resolve(snapshot, context_id, moment) for moment in moments]
-            needed = max(at.position for at in resolved)
-            if needed <= position:
-                return answer(snapshot, *resolved)
-        await self._runner.wait_for(needed, names)
-        with self._snapshot(needed) as snapshot:
-            return answer(snapshot, *resolved)

@@ -21,7 +21,17 @@ from turnlog.service.connections import Connections
 from turnlog.service.edge import Edge
 from turnlog.service.metrics import Metrics
 from turnlog.service.problems import HANDLERS
-from turnlog.service.routes import branches, commits, contexts, log, messages, past, producing, upkeep
+from turnlog.service.routes import (
+    branches,
+    commits,
+    contexts,
+    log,
+    messages,
+    past,
+    producing,
+    reading,
+    upkeep,
+)
 from turnlog.service.streams import Streams
 
 API: Final = (
@@ -32,6 +42,7 @@ API: Final = (
     *commits.ROUTES,
     *log.ROUTES,
     *producing.ROUTES,
+    *reading.ROUTES,
     *upkeep.API_ROUTES,
 )
 

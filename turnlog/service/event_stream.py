@@ -17,10 +17,12 @@ from litestar import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from eventstore.errors import TurnlogError
+from turnlog.dialects.rendering import Event
+from turnlog.dialects.sse_out import KEEP_ALIVE, frame
+from turnlog.dialects.sse_out import MEDIA_TYPE as SSE
 from turnlog.service.connections import Connection, Connections, Ending
 from turnlog.service.problems import problem_of
 
-SSE: Final = "text/event-stream"
 NDJSON: Final = "application/x-ndjson"
 
 _HEADERS: Final = (
@@ -53,16 +55,16 @@ class SseWords:
 
     def heartbeat(self) -> bytes:
         """A comment."""
-        return b": \n\n"
+        return KEEP_ALIVE
 
     def farewell(self, why: Ending, at: int) -> bytes:
         """A browser connects again by itself, soon, and sends the last id."""
         data = msgspec.json.encode({"type": "closing", "reason": why, "after": at})
-        return b"retry: %d\nevent: closing\ndata: %b\n\n" % (RECONNECT_MS, data)
+        return frame(Event(data, "closing"), retry_ms=RECONNECT_MS)
 
     def failure(self, error: TurnlogError) -> bytes:
         """An event of the name and shape that is an error everywhere."""
-        return b"event: error\ndata: %b\n\n" % msgspec.json.encode(_failure(error))
+        return frame(Event(msgspec.json.encode(_failure(error)), "error"))
 
 
 class NdjsonWords:

@@ -24,7 +24,7 @@ HELD_CHUNKS_MAX: Final = 4_096
 class Feed:
     """One stream's chunks after ``base``, as they come. ``ended`` once nothing more will."""
 
-    def __init__(self, queries: Queries, message_id: UUID, base: int) -> None:
+    def __init__(self, queries: Queries, message_id: UUID, base: int, *, raw: bool) -> None:
         self.base = base
         self.chunks: list[ChunkReceived] = []
         self.end: StreamFinalized | None = None
@@ -34,6 +34,7 @@ class Feed:
         self._changed = asyncio.Event()
         self._queries = queries
         self._message_id = message_id
+        self._raw = raw
         self._task = asyncio.create_task(self._follow())
 
     @property
@@ -59,7 +60,7 @@ class Feed:
 
     async def _follow(self) -> None:
         try:
-            async for event in self._queries.follow(self._message_id, self.base):
+            async for event in self._queries.follow(self._message_id, self.base, raw=self._raw):
                 if isinstance(event, StreamFinalized):
                     self.end = event
                 else:
@@ -89,14 +90,15 @@ class Feeds:
 
     def __init__(self, queries: Queries) -> None:
         self._queries = queries
-        self._feeds: dict[UUID, Feed] = {}
+        self._feeds: dict[tuple[UUID, bool], Feed] = {}
 
     @asynccontextmanager
-    async def reading(self, message_id: UUID, sequence: int) -> AsyncGenerator[Feed]:
+    async def reading(self, message_id: UUID, sequence: int, *, raw: bool = False) -> AsyncGenerator[Feed]:
         """A stream's feed for one reader, who has the chunks up to ``sequence``."""
-        feed = self._feeds.get(message_id)
+        key = (message_id, raw)
+        feed = self._feeds.get(key)
         if feed is None or feed.ended:
-            feed = self._feeds[message_id] = Feed(self._queries, message_id, sequence)
+            feed = self._feeds[key] = Feed(self._queries, message_id, sequence, raw=raw)
         feed.readers += 1
         try:
             yield feed
@@ -104,8 +106,8 @@ class Feeds:
             feed.readers -= 1
             if feed.readers == 0:
                 feed.stop()
-                if self._feeds.get(message_id) is feed:
-                    del self._feeds[message_id]
+                if self._feeds.get(key) is feed:
+                    del self._feeds[key]
 
     def __len__(self) -> int:
         return len(self._feeds)

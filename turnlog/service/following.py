@@ -13,6 +13,8 @@ from eventstore.commits import Commit
 from eventstore.errors import Refused
 from eventstore.events import ALL_BITS, BIT_OF_TAG
 from eventstore.units import At
+from turnlog.dialects.rendering import Event
+from turnlog.dialects.sse_out import frame
 from turnlog.service.access import Access
 from turnlog.service.connections import Connection
 from turnlog.service.signals import signals
@@ -114,7 +116,7 @@ async def signal_frames(
 ) -> AsyncGenerator[bytes, None]:
     """Signals of some contexts, in the order of the log; the first frame says where they begin."""
     connection.at = after
-    yield b"id: %d\nevent: open\ndata: %b\n\n" % (after, msgspec.json.encode({"position": after}))
+    yield frame(Event(msgspec.json.encode({"position": after}), "open"), after)
     pages = access.log.store.pages(after, contexts=contexts)
     async with aclosing(pages):
         async for page, reached in pages:
@@ -135,6 +137,5 @@ def framed(items: list[tuple[str, bytes]], before: int, position: int) -> list[b
     """
     last = len(items) - 1
     return [
-        b"id: %d\nevent: %b\ndata: %b\n\n" % (position if n == last else before, name.encode(), data)
-        for n, (name, data) in enumerate(items)
+        frame(Event(data, name), position if n == last else before) for n, (name, data) in enumerate(items)
     ]

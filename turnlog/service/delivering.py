@@ -1,0 +1,183 @@
+"""Delivering a stream to one reader, in the dialect that it chose: from where it was, to the explicit end.
+
+begin, or silence up to where the reader was  ->  what is stored  ->  what comes  ->  the end
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Final
+
+from eventstore.events import ChunkReceived, StreamFinalized
+from projections.answers import Opening, ReplayDone
+from projections.queries import Queries
+from projections.replay import Pace
+from turnlog.dialects import renderer
+from turnlog.dialects.rendering import Event, Renderer, StreamFacts
+from turnlog.dialects.sse_out import frame, frames
+from turnlog.service.connections import Connection
+from turnlog.service.feeds import Feed, Feeds
+
+PAGE_CHUNKS: Final = 1_000
+"""Stored chunks that are read and sent at once, a few milliseconds."""
+
+GATHERED_BYTES: Final = 16 * 1024
+"""What a replay without pauses gathers before it is sent."""
+
+
+class Delivery:
+    """One reader of one stream. ``sequence`` is the last chunk that it has."""
+
+    def __init__(
+        self, queries: Queries, opening: Opening, dialect: str, connection: Connection, after: int
+    ) -> None:
+        """Raises ``Refused`` (``unknown_dialect``)."""
+        facts = StreamFacts(
+            opening.message_id, opening.context_id, opening.role, opening.model, opening.started_at
+        )
+        self.renderer: Renderer = renderer(dialect, facts)
+        self.sequence = after
+        self._queries = queries
+        self._message_id = opening.message_id
+        self._dialect = dialect
+        self._raw = dialect == "raw"
+        self._connection = connection
+        connection.at = after
+
+    async def live(self, feeds: Feeds, *, fresh: bool, snapshot: bool) -> AsyncGenerator[bytes, None]:
+        """All that is stored, accumulated if it is to be a ``snapshot``, then what comes, and the end.
+
+        ``fresh``: a reader that has nothing of the stream yet, wherever it begins.
+        """
+        if fresh:
+            yield self._framed(self.renderer.begin())
+        else:
+            await self._skip()
+        if snapshot:
+            yield await self._snapshot()
+        while True:
+            async with aclosing(self._stored()) as stored:
+                async for data in stored:
+                    yield data
+            async with (
+                feeds.reading(self._message_id, self.sequence, raw=self._raw) as feed,
+                aclosing(self._fed(feed)) as coming,
+            ):
+                async for data in coming:
+                    yield data
+                if feed.error is not None:
+                    raise feed.error.copy()
+                if feed.end is not None and self.sequence >= feed.base + len(feed.chunks):
+                    yield self._framed(self.renderer.end(feed.end))
+                    return
+
+    async def replay(self, pace: Pace, *, fresh: bool) -> AsyncGenerator[bytes, None]:
+        """The chunks at their recorded intervals, and the totals. Without pauses they go in larger pieces."""
+        if fresh:
+            yield self._framed(self.renderer.begin())
+        else:
+            await self._skip()
+        gathered: list[bytes] = []
+        size, most = 0, 0 if pace.speed else GATHERED_BYTES
+        replayed = self._queries.replay(
+            self._message_id,
+            pace.speed,
+            from_sequence=pace.from_sequence,
+            to_sequence=pace.to_sequence,
+            from_ms=pace.from_ms,
+            to_ms=pace.to_ms,
+            max_gap_ms=pace.max_gap_ms,
+        )
+        async with aclosing(replayed) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, ReplayDone):
+                    gathered.append(self._framed(self.renderer.end(await self._end(chunk), chunk)))
+                    break
+                data = frames(self.renderer.chunk(chunk), chunk.sequence)
+                self.sequence = self._connection.at = chunk.sequence
+                gathered.append(data)
+                size += len(data)
+                if size > most:
+                    yield b"".join(gathered)
+                    gathered, size = [], 0
+        yield b"".join(gathered)
+
+    async def _skip(self) -> None:
+        """Bring the renderer to where the reader was."""
+        at = 0
+        while at < self.sequence and not self.renderer.resumes_anywhere:
+            limit = min(PAGE_CHUNKS, self.sequence - at)
+            page = await self._queries.chunks(self._message_id, after=at, limit=limit)
+            for chunk in page.chunks:
+                self.renderer.skip(chunk)
+            if not page.has_more:
+                return
+            at = page.chunks[-1].sequence
+
+    async def _snapshot(self) -> bytes:
+        chunks: list[ChunkReceived] = []
+        more = True
+        while more:
+            at = chunks[-1].sequence if chunks else self.sequence
+            page = await self._queries.chunks(
+                self._message_id, after=at, limit=10 * PAGE_CHUNKS, raw=self._raw
+            )
+            chunks += page.chunks
+            more = page.has_more
+        events = self.renderer.snapshot(chunks)
+        before = self.sequence
+        self.sequence = self._connection.at = chunks[-1].sequence if chunks else before
+        last = len(events) - 1
+        return b"".join(
+            frame(event, self.sequence if number == last else before) for number, event in enumerate(events)
+        )
+
+    async def _stored(self) -> AsyncGenerator[bytes, None]:
+        more = True
+        while more:
+            page = await self._queries.chunks(
+                self._message_id, after=self.sequence, limit=PAGE_CHUNKS, raw=self._raw
+            )
+            if page.chunks:
+                yield self._rendered(page.chunks, {})
+            more = page.has_more
+
+    async def _fed(self, feed: Feed) -> AsyncGenerator[bytes, None]:
+        """From the feed, until it ends or no longer holds the reader's place."""
+        while (chunks := feed.after(self.sequence)) is not None:
+            if chunks:
+                yield self._rendered(chunks, feed.rendered(self._dialect))
+            elif feed.ended:
+                return
+            else:
+                await feed.change()
+
+    def _rendered(self, chunks: Sequence[ChunkReceived], known: dict[int, bytes]) -> bytes:
+        """What the chunks are in the dialect; each is rendered once for all readers of a feed."""
+        found: list[bytes] = []
+        render = self.renderer
+        for chunk in chunks:
+            data = known.get(chunk.sequence)
+            if data is None:
+                data = known[chunk.sequence] = frames(render.chunk(chunk), chunk.sequence)
+            else:
+                render.skip(chunk)
+            found.append(data)
+        self.sequence = self._connection.at = chunks[-1].sequence
+        return b"".join(found)
+
+    def _framed(self, events: Sequence[Event]) -> bytes:
+        """Events that belong to no chunk: who comes back after them goes on after the last chunk."""
+        return b"".join(frame(event, self.sequence) for event in events)
+
+    async def _end(self, done: ReplayDone) -> StreamFinalized | None:
+        """The event that ended the replayed stream."""
+        if done.outcome is None:
+            return None
+        total = (await self._queries.timeline(self._message_id)).chunks
+        async with aclosing(self._queries.follow(self._message_id, total)) as events:
+            async for event in events:
+                if isinstance(event, StreamFinalized):
+                    return event
+        return None

@@ -1,0 +1,163 @@
+"""Reading a stream: its chunks, what comes of it live, and its replay."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+from uuid import UUID
+
+from litestar import Request, Response, get
+from litestar.datastructures import Headers
+from litestar.params import Parameter
+
+from eventstore.errors import Refused
+from projections.answers import ChunkPage, Timeline
+from projections.replay import Pace
+from turnlog.recorder import last_sequence
+from turnlog.service.access import READER, Access
+from turnlog.service.answers import Answer
+from turnlog.service.delivering import Delivery
+from turnlog.service.event_stream import EventStream, SseWords
+from turnlog.service.problems import problems
+from turnlog.service.streams import Streams
+
+DialectQuery: TypeAlias = Annotated[
+    str,
+    Parameter(max_length=50, description="turnlog, openai_chat, anthropic, ai_sdk, text or raw."),
+]
+AfterQuery: TypeAlias = Annotated[
+    str | None,
+    Parameter(max_length=20, description="The last sequence that the reader has; `now`: only what is new."),
+]
+OF_READING = (
+    "message_not_found",
+    "stream_not_open",
+    "message_redacted",
+    "unknown_dialect",
+    "too_many_connections",
+)
+
+
+@get(
+    "/messages/{message_id:uuid}/chunks",
+    opt=READER,
+    responses=problems("message_not_found", "stream_not_open", "message_redacted", "invalid_argument"),
+)
+async def read_chunks(
+    access: Access,
+    message_id: UUID,
+    after: Annotated[int, Parameter(ge=0)] = 0,
+    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1_000,
+    raw: bool = False,
+) -> Answer[ChunkPage]:
+    """Stored chunks after a sequence. `has_more` is true when further ones are stored already.
+
+    `outcome` comes with the last of a finalized stream: nothing will follow. `raw` adds the provider's bytes.
+    """
+    access.context_of(message_id)
+    page = await access.log.queries.chunks(message_id, after=after, limit=limit, raw=raw)
+    return Answer(page, position=access.position)
+
+
+@get(
+    "/messages/{message_id:uuid}/timeline",
+    opt=READER,
+    responses=problems("message_not_found", "stream_not_open"),
+)
+async def read_timeline(access: Access, message_id: UUID) -> Answer[Timeline]:
+    """A stream in numbers: time to the first chunk, rate, duration, characters, usage, outcome."""
+    access.context_of(message_id)
+    return Answer(await access.log.queries.timeline(message_id), position=access.position)
+
+
+@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems(*OF_READING))
+async def read_stream(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    message_id: UUID,
+    after: AfterQuery = None,
+    mode: Literal["events", "snapshot"] = "events",
+    dialect: DialectQuery = "turnlog",
+) -> Response[bytes]:
+    """A stream as server-sent events: what is there, then what comes, to its explicit end.
+
+    An event's id is a sequence. `Last-Event-ID`, or `after`, goes on exactly after it, in any dialect;
+    `mode=snapshot` sends what is there as one accumulated event first.
+    """
+    context_id = access.context_of(message_id)
+    queries, store = access.log.queries, access.log.store
+    opening = await queries.opening(message_id)
+    given = _resumed(request.headers, after)
+    sequence = given or 0
+    if given is None and after == "now":
+        sequence = await last_sequence(store, context_id, message_id, store.version_of(context_id))
+    connection = streams.open(access)
+    try:
+        delivery = Delivery(queries, opening, dialect, connection, sequence)
+        if dialect == "raw":
+            await _check_raw(access, message_id)
+    except BaseException:
+        streams.connections.close(connection)
+        raise
+    source = delivery.live(streams.feeds, fresh=not given, snapshot=mode == "snapshot")
+    return EventStream(streams.connections, connection, source, SseWords(), headers=delivery.renderer.headers)
+
+
+@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
+async def replay_stream(
+    access: Access,
+    streams: Streams,
+    request: Request[Any, Any, Any],
+    message_id: UUID,
+    speed: Annotated[
+        float, Parameter(ge=0, description="1 keeps the recorded intervals, 0 makes none.")
+    ] = 1.0,
+    from_: Annotated[int | None, Parameter(query="from", ge=1, description="The first sequence.")] = None,
+    to: Annotated[int | None, Parameter(ge=1, description="The last sequence.")] = None,
+    from_ms: Annotated[float | None, Parameter(ge=0)] = None,
+    to_ms: Annotated[float | None, Parameter(ge=0)] = None,
+    max_gap_ms: Annotated[float | None, Parameter(ge=0, description="Longer pauses are cut to this.")] = None,
+    dialect: DialectQuery = "turnlog",
+) -> Response[bytes]:
+    """A stream once more, at the intervals at which it came, divided by `speed`; then totals.
+
+    Times count from the stream's first chunk. A reader that comes back with `Last-Event-ID` goes on after it.
+    """
+    access.context_of(message_id)
+    opening = await access.log.queries.opening(message_id)
+    if dialect == "raw":
+        raise Refused(
+            "invalid_argument",
+            "raw bytes are in the log, not in the replay: read /stream",
+            argument="dialect",
+        )
+    given = _resumed(request.headers, None)
+    first = from_ if given is None else given + 1
+    pace = Pace(speed, first, to, from_ms, to_ms, max_gap_ms)
+    pace.check()
+    connection = streams.open(access)
+    try:
+        delivery = Delivery(access.log.queries, opening, dialect, connection, given or 0)
+    except BaseException:
+        streams.connections.close(connection)
+        raise
+    source = delivery.replay(pace, fresh=given is None)
+    return EventStream(streams.connections, connection, source, SseWords(), headers=delivery.renderer.headers)
+
+
+def _resumed(headers: Headers, after: str | None) -> int | None:
+    """The sequence that a reader has, if it comes back. Raises ``Refused``."""
+    given = headers.get("last-event-id") or after
+    if given in (None, "now", ""):
+        return None
+    if not (given.isascii() and given.isdigit() and len(given) <= 18):
+        raise Refused("invalid_argument", "after is a sequence or now", argument="after")
+    return int(given) or None
+
+
+async def _check_raw(access: Access, message_id: UUID) -> None:
+    if not (await access.log.queries.timeline(message_id)).has_raw:
+        raise Refused("raw_not_kept", "the provider's own bytes were not kept", message_id=message_id)
+
+
+ROUTES = [read_chunks, read_timeline, read_stream, replay_stream]
