@@ -88,6 +88,7 @@ LAYERS: Final = (
     "projections.delivery",
     "projections.replay",
     "projections.statistics",
+    "projections.totals",
     "projections.asking",
     "projections.queries",
     "projections",
