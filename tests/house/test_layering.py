@@ -100,6 +100,11 @@ LAYERS: Final = (
     "turnlog.sweep",
     "turnlog.facade",
     "turnlog",
+    # the service: who may use it, and then itself
+    "turnlog.service.keys",
+    "turnlog.service.key_file",
+    "turnlog.service.keyring",
+    "turnlog.service.tickets",
     "turnlog.service",
     "turnlog.cli",
     "turnlog.__main__",
@@ -156,6 +161,8 @@ EDGES: Final[dict[str, tuple[str, ...]]] = {
         "turnlog.recorder",
         "turnlog.tee",
         "turnlog.facade",
+        "turnlog.service.keys",
+        "turnlog.service.tickets",
     ),
     "environment variables": (),
     "lmdb": (

@@ -1,0 +1,1 @@
+"""The HTTP service: Turnlog for those who are not in its process."""
