@@ -40,6 +40,8 @@ CODES: Final[dict[str, Code]] = {
     "unknown_projection": Code(NOT_FOUND, 404, "See `turnlog stats` for the projections of this store."),
     "invalid_projection": Code(REFUSED, 422, "Correct the projection named in the message."),
     # The service does not know who asks, or may not do that for them.
+    "invalid_settings": Code(REFUSED, 422, "Correct the setting named in the message."),
+    "keys_required": Code(REFUSED, 422, "Make a key: `turnlog keys create`. Or listen on 127.0.0.1."),
     "keys_exposed": Code(REFUSED, 500, "Check that nobody put a key into it, then `chmod 600` it."),
     "too_many_keys": Code(REFUSED, 422, "Move the directory's keys.json away and make the keys anew."),
     "key_not_found": Code(NOT_FOUND, 404, "See `turnlog keys list` for the ids."),
@@ -96,6 +98,7 @@ CODES: Final[dict[str, Code]] = {
     "directory_damaged": Code(DAMAGED, 500, "Restore from a backup; keep a copy of the directory."),
     "file_system_unsafe": Code(UNAVAILABLE, 500, "Use a local disk, or allow this file system explicitly."),
     "keys_damaged": Code(DAMAGED, 500, "Restore keys.json from a backup; without it nobody gets in."),
+    "service_missing": Code(UNAVAILABLE, 500, 'Install it: pip install "turnlog[service]".'),
     "commit_damaged": Code(DAMAGED, 500, "Run `turnlog verify`; restore from a backup."),
     "view_damaged": Code(DAMAGED, 500, "Delete the views directory; it is rebuilt from the log."),
     "projection_poisoned": Code(UNAVAILABLE, 503, "Repair the projection, then rebuild it."),

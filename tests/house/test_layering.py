@@ -100,11 +100,15 @@ LAYERS: Final = (
     "turnlog.sweep",
     "turnlog.facade",
     "turnlog",
-    # the service: who may use it, and then itself
+    # the service: what it is told, who may use it, and then itself
+    "turnlog.service.settings",
+    "turnlog.service.configuration",
+    "turnlog.service.exposure",
     "turnlog.service.keys",
     "turnlog.service.key_file",
     "turnlog.service.keyring",
     "turnlog.service.tickets",
+    "turnlog.service.server",
     "turnlog.service",
     "turnlog.cli",
     "turnlog.__main__",
@@ -150,6 +154,8 @@ PURE: Final = (
     "projections.timelines",
     "projections.memory",
     "turnlog.dialects",
+    "turnlog.service.settings",
+    "turnlog.service.exposure",
 )
 """These import none of ``IO`` and ``WORLD``: the same input always gives the same output."""
 
@@ -164,7 +170,7 @@ EDGES: Final[dict[str, tuple[str, ...]]] = {
         "turnlog.service.keys",
         "turnlog.service.tickets",
     ),
-    "environment variables": (),
+    "environment variables": ("turnlog.cli.serve",),
     "lmdb": (
         "eventstore.environment",
         "eventstore.shared",

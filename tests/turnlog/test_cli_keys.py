@@ -205,6 +205,12 @@ def test_a_key_given_by_mistake_is_never_repeated(terminal: Terminal) -> None:
         ["keys", text],
         [text],
         ["keys", "create", "--role", text],
+        ["serve", text],
+        ["serve", "--port", text],
+        ["serve", "--log-level", text],
+        ["serve", "--set", text],
+        ["serve", "--set", f"port={text}"],
+        ["serve", "--set", f"{text}=1"],
         ["contexts", "--limit", text],
     ):
         for more in ([], ["--json"], ["--verbose"]):

@@ -15,6 +15,7 @@ from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
+from turnlog.cli.serve import serve
 from turnlog.cli.streams import replay
 from turnlog.cli.upkeep import rebuild, stats, sweep, verify
 
@@ -64,6 +65,7 @@ VERBS: Final = {
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
     KEEP: (stats, verify, rebuild, sweep),
+    SERVE: (serve,),
 }
 
 KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
