@@ -2,13 +2,13 @@
 
 DIR/            0700
   writer.lock   held by the one process that writes
+  keys.json     who may use it over HTTP; keys.lock is held by whoever changes it
   log/          the log's LMDB environment
   views/        the projections' LMDB environment; may be deleted at any time
 """
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +24,7 @@ from eventstore.environment import (
     make_private,
     remove_unfinished,
     require_directory,
+    translated,
 )
 from eventstore.errors import NotFound, Unavailable
 from eventstore.log import Log, StoreFacts
@@ -55,12 +56,17 @@ def open_directory(
 ) -> Opened:
     """See ``EventStore.open``."""
     path = Path(path).absolute()
-    try:
+    with translated(path):
         return _open(path, read_only, create, allow_unsafe_file_system, clock, map_bytes)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
-        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
+
+
+def make_directory(path: Path, *, allow_unsafe_file_system: bool) -> None:
+    """Make a data directory, which has no log yet, or recognise one. Raises as ``EventStore.open``."""
+    with translated(path):
+        if not allow_unsafe_file_system:
+            check_file_system(path)
+        _refuse_foreign(path)
+        make_private(path)
 
 
 def _open(
@@ -71,14 +77,14 @@ def _open(
     clock: Clock,
     map_bytes: int,
 ) -> Opened:
-    if not allow_unsafe_file_system:
-        check_file_system(path)
-    if read_only or not create:
-        require_directory(path)
     if read_only:
+        if not allow_unsafe_file_system:
+            check_file_system(path)
+        require_directory(path)
         return Opened(path, _open_log(path, map_bytes, read_only=True), None)
-    _refuse_foreign(path)
-    make_private(path)
+    if not create:
+        require_directory(path)
+    make_directory(path, allow_unsafe_file_system=allow_unsafe_file_system)
     lock = WriterLock(path)
     try:
         remove_unfinished(path / "log")
@@ -96,7 +102,7 @@ def _refuse_foreign(path: Path) -> None:
     """Never make a log among files that somebody else put there."""
     if (path / "log").exists() or not path.is_dir():
         return
-    ours = ("writer.lock", "lost+found")
+    ours = ("writer.lock", "keys.json", "keys.lock", "lost+found")
     for entry in sorted(path.iterdir()):
         if not entry.name.startswith(".") and entry.name not in ours:
             raise Unavailable("directory_foreign", f"{path} holds {entry.name} but no log", path=str(path))

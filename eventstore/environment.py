@@ -8,8 +8,8 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -82,16 +82,12 @@ def _reserve_lock_file(path: Path) -> None:
     with suppress(OSError):
         if os.stat(path / "lock.mdb").st_blocks * 512 >= LOCK_FILE_BYTES:
             return
-    try:
+    with translated(path):
         descriptor = os.open(path / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             os.posix_fallocate(descriptor, 0, LOCK_FILE_BYTES)
         finally:
             os.close(descriptor)
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
-        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
 
 
 def translate(error: lmdb.Error, path: Path) -> TurnlogError:
@@ -117,6 +113,17 @@ def _no_room(path: Path) -> bool:
     except OSError:
         return False
     return disk.f_bavail * disk.f_frsize < NO_ROOM_BYTES
+
+
+@contextmanager
+def translated(path: Path) -> Generator[None]:
+    """Our error for the system's, whatever the block does with ``path``. Raises ``Unavailable``."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
+        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
 
 
 def create_environment(path: Path, fill: Callable[[lmdb.Environment], None]) -> None:

@@ -10,6 +10,8 @@ import asyncio
 from collections import deque
 from queue import SimpleQueue
 
+from eventstore.commits import Committed
+from eventstore.errors import TurnlogError
 from eventstore.limits import (
     INBOX_BYTES_MAX,
     INBOX_REQUESTS_MAX,
@@ -101,3 +103,15 @@ class Inbox:
             batch.append(request)
             size += len(request.prepared.body)
         return batch
+
+
+async def settled(
+    outcome: Committed | TurnlogError | asyncio.Future[Committed],
+) -> Committed | TurnlogError:
+    """The outcome that a future gives, or the error that it raises."""
+    if not isinstance(outcome, asyncio.Future):
+        return outcome
+    try:
+        return await outcome
+    except TurnlogError as error:
+        return error

@@ -20,7 +20,7 @@ from eventstore.directory import Opened, open_directory
 from eventstore.disk import Disk
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
-from eventstore.inbox import Inbox
+from eventstore.inbox import Inbox, settled
 from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES
 from eventstore.log import Log
 from eventstore.request import Request, make_request
@@ -156,7 +156,7 @@ class EventStore:
                     continue
                 self._inbox.put(request)
                 outcomes.append(request.future)
-            return [await _settled(outcome) for outcome in outcomes]
+            return [await settled(outcome) for outcome in outcomes]
         except BaseException:
             for outcome in outcomes:
                 if isinstance(outcome, asyncio.Future):
@@ -282,6 +282,10 @@ class EventStore:
         """Raise ``Unavailable`` (``disk_full``) when appends are refused for want of free disk."""
         Disk(self.log.path, self._free_bytes_low).check()
 
+    def waiting(self) -> tuple[int, int]:
+        """The appends that wait for the writer, and their bytes."""
+        return self._inbox.requests, self._inbox.bytes
+
     def statistics(self) -> StoreStatistics:
         """Sizes, head and the writer's counts, read now."""
         return gather(self.log, self._inbox, self._writer.statistics if self._writer else None)
@@ -312,14 +316,3 @@ class EventStore:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
-
-
-async def _settled(
-    outcome: Committed | TurnlogError | asyncio.Future[Committed],
-) -> Committed | TurnlogError:
-    if not isinstance(outcome, asyncio.Future):
-        return outcome
-    try:
-        return await outcome
-    except TurnlogError as error:
-        return error

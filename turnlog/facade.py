@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Container, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -90,13 +90,14 @@ class Turnlog:
         """The handle of a context; whether it exists shows when it is used."""
         return Context(self, context_id)
 
-    async def sweep(self, *, lease_seconds: float = 60.0) -> list[UUID]:
+    async def sweep(self, *, lease_seconds: float = 60.0, alive: Container[UUID] = ()) -> list[UUID]:
         """Close the open streams whose producer died as interrupted, and return their message ids.
 
-        A stream's producer counts as dead when it is not recorded by this process and its last chunk is
-        older than the lease. The text that arrived stays.
+        A stream's producer counts as dead when it is not recorded by this process, nor among the message ids
+        that are known to be ``alive``, and its last chunk is older than the lease. The text that arrived
+        stays.
         """
-        return await sweep(self.store, self.queries, lease_seconds=lease_seconds)
+        return await sweep(self.store, self.queries, lease_seconds=lease_seconds, alive=alive)
 
     async def close(self) -> None:
         """Finish what was appended, stop following, close the directory. Idempotent, done to its end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Container
 from contextlib import suppress
 from typing import Final, Protocol
 from uuid import UUID
@@ -73,13 +73,15 @@ async def sweep(
     source: OpenStreams,
     *,
     lease_seconds: float = LEASE_SECONDS,
+    alive: Container[UUID] = (),
     clock: Clock = wall_clock_us,
 ) -> list[UUID]:
     """Finalize as interrupted every open stream whose producer died; returns their message ids.
 
-    A producer counts as dead when this process does not record the stream, and the log recorded nothing of
-    it for ``lease_seconds``. A chunk that comes between this look and the end wins: the end is appended for
-    exactly the version that was looked at, and the stream is left alone.
+    A producer counts as dead when this process does not record the stream, it is not among those that the
+    caller knows to be ``alive``, and the log recorded nothing of it for ``lease_seconds``. A
+    chunk that comes between this look and the end wins: the end is appended for exactly the version that was
+    looked at, and the stream is left alone.
 
     Cancellation: what was swept stays swept. Raises what ``EventStore.append`` raises, but for streams that
     took an end or a chunk in between, or whose context was deleted: these are left out.
@@ -87,7 +89,7 @@ async def sweep(
     swept: list[UUID] = []
     silent_since = clock() - round(lease_seconds * 1_000_000)
     async for context_id, message_id in source.open_streams():
-        if recorder_of(message_id) is not None:
+        if recorder_of(message_id) is not None or message_id in alive:
             continue
         version = _version_if_silent(store, context_id, message_id, silent_since)
         if version is None:

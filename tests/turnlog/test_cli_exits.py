@@ -46,7 +46,7 @@ WRITING: Final = ("branch @latest b", "fork @latest", "rebuild", "sweep")
 
 
 @pytest.mark.parametrize("call", READING + WRITING)
-def test_no_verb_but_record_and_demo_makes_a_directory(call: str, terminal: Terminal) -> None:
+def test_verbs_that_add_nothing_make_no_directory(call: str, terminal: Terminal) -> None:
     terminal.data = terminal.data / "missing"
     ran = terminal(*call.split(), "--json")
     assert (ran.code, ran.out) == (3, "")

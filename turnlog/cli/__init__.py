@@ -17,6 +17,7 @@ import structlog
 from turnlog.cli.failures import BROKEN_PIPE, INTERRUPTED, report_of, tell
 from turnlog.cli.output import Output
 from turnlog.cli.verbs import app
+from turnlog.service.keys import without_secrets
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -49,7 +50,7 @@ def _run(arguments: Sequence[str]) -> int:
     except Exception as error:
         sys.stdout.flush()
         if "--verbose" in arguments:
-            traceback.print_exception(error)
+            sys.stderr.write(without_secrets("".join(traceback.format_exception(error))))
         report = report_of(error)
         tell(Output("--json" in arguments), report)
         return report.exit_code

@@ -18,6 +18,7 @@ from cyclopts import CycloptsError
 from eventstore.errors import CODES, TurnlogError
 from turnlog.cli.output import Output
 from turnlog.cli.text import clean, one_line
+from turnlog.service.keys import without_secrets
 
 UNEXPECTED: Final = 1
 INTERRUPTED: Final = 130
@@ -60,14 +61,15 @@ def report_of(error: BaseException) -> Report:
 
 
 def tell(output: Output, report: Report) -> None:
-    """Write the error to stderr."""
+    """Write the error to stderr. It may repeat what was typed, a key by mistake: its secret is cut out."""
     if output.json:
         body: dict[str, object] = {"code": report.code, "message": report.message, "hint": report.hint}
         fields = {name: value for name, value in report.fields.items() if name not in body}
         text = msgspec.json.encode({"error": body | fields}, enc_hook=str).decode()
-        output.errors.file.write(text + "\n")
+        output.errors.file.write(without_secrets(text) + "\n")
         return
-    output.say(("error", "bad"), f": {one_line(report.message)} ", (f"({report.code})", "faint"))
+    message = without_secrets(one_line(report.message))
+    output.say(("error", "bad"), f": {message} ", (f"({report.code})", "faint"))
     for candidate in cast("list[object]", report.fields.get("candidates", [])):
         output.say("  ", (clean(str(candidate)), "id"))
     output.say((f"hint: {report.hint}", "faint"))

@@ -21,6 +21,8 @@ from projections.answers import (
     Timeline,
 )
 from projections.status import ProjectionStatus
+from turnlog.service.configuration import Row
+from turnlog.service.keys import Key
 
 
 def _fields(*answers: type[msgspec.Struct]) -> str:
@@ -55,5 +57,9 @@ JSON_SHAPES: Final[dict[str, str]] = {
     "verify": f"an object: sound, after, position, chain, findings. Findings, each: {_fields(Finding)}",
     "rebuild": "a line for each projection: projection, version, position, duration_us",
     "sweep": "a line for each stream: message_id, outcome",
+    "serve": f"and --print-settings a line for each setting: {_fields(Row)}",
+    "keys create": f"an object: key, which is the secret itself, {_fields(Key)}",
+    "keys list": f"a line for each key: {_fields(Key)}, state",
+    "keys revoke": f"the key as an object: {_fields(Key)}, state",
 }
 """What ``--json`` gives, by verb: the end of its help."""

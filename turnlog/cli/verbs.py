@@ -12,8 +12,10 @@ from turnlog.cli.demo import demo
 from turnlog.cli.events import events
 from turnlog.cli.help import HelpPanels
 from turnlog.cli.json_output import JSON_SHAPES
+from turnlog.cli.keys import create, list_, revoke
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
+from turnlog.cli.serve import serve
 from turnlog.cli.streams import replay
 from turnlog.cli.upkeep import rebuild, stats, sweep, verify
 
@@ -39,6 +41,9 @@ START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
 KEEP: Final = Group("Look after the store", sort_key=4)
+SERVE: Final = Group("Serve it over HTTP", sort_key=5)
+ARGUMENTS: Final = Group("Arguments", sort_key=20)
+OPTIONS: Final = Group("Options", sort_key=30)
 
 app: Final = App(
     name="turnlog",
@@ -46,8 +51,8 @@ app: Final = App(
     help_epilogue=EPILOGUE,
     help_format="plaintext",
     help_formatter=HelpPanels(),
-    group_arguments=Group("Arguments", sort_key=20),
-    group_parameters=Group("Options", sort_key=30),
+    group_arguments=ARGUMENTS,
+    group_parameters=OPTIONS,
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
@@ -60,15 +65,36 @@ VERBS: Final = {
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
     KEEP: (stats, verify, rebuild, sweep),
+    SERVE: (serve,),
 }
+
+KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
+"""What can be done with keys: ``turnlog keys create`` and so on."""
 
 
 def _register() -> None:
     for group, verbs in VERBS.items():
         for order, verb in enumerate(verbs):
-            shape = f"With --json {JSON_SHAPES[verb.__name__]}."
-            app.command(verb, group=group, sort_key=order, help_epilogue=shape)
-    app["--help"].group = app["--version"].group = (Group("Help", sort_key=9),)
+            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
+    about = "Make, list and revoke the keys of the service."
+    keys = App(
+        name="keys",
+        help=about,
+        help_epilogue="",
+        version_flags=(),
+        group=SERVE,
+        group_arguments=ARGUMENTS,
+        group_parameters=OPTIONS,
+        sort_key=1,
+    )
+    for order, (name, verb) in enumerate(KEYS.items()):
+        keys.command(verb, name=name, sort_key=order, help_epilogue=_epilogue(f"keys {name}"))
+    app.command(keys)
+    app["--help"].group = app["--version"].group = keys["--help"].group = (Group("Help", sort_key=9),)
+
+
+def _epilogue(verb: str) -> str:
+    return f"With --json {JSON_SHAPES[verb]}."
 
 
 _register()

@@ -7,29 +7,30 @@ belongs to another workspace does not exist for a key: it is not forbidden, it i
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
-import msgspec
 from litestar import Litestar
 from litestar.connection import ASGIConnection
 from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 
 from eventstore.commits import Committed
-from eventstore.errors import Refused
+from eventstore.errors import Refused, Unavailable
 from eventstore.events import ContextCreated, Record
 from eventstore.log import Log, context_not_found
 from projections.snapshot import message_not_found
 from turnlog.facade import Context, Turnlog
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import commit_id, expected_version
+from turnlog.service.gate import Gate
+from turnlog.service.keys import Key
+from turnlog.service.settings import Limits
 
-Role: TypeAlias = Literal["reader", "writer", "admin"]
 Scope: TypeAlias = Literal["open", "reader", "writer", "admin"]
 """What a route asks for: nothing, or at least a role."""
 
-_RANK: Final[dict[str, int]] = {"open": 0, "reader": 1, "writer": 2, "admin": 3}
+_SCOPES: Final = frozenset(get_args(Scope))
 
 OPEN: Final[dict[str, Any]] = {"scope": "open"}
 READER: Final[dict[str, Any]] = {"scope": "reader"}
@@ -39,30 +40,6 @@ ADMIN: Final[dict[str, Any]] = {"scope": "admin"}
 
 WORKSPACES_KNOWN_MAX: Final = 100_000
 """Contexts whose workspace is remembered, about 200 bytes each; it never changes."""
-
-
-class Principal(msgspec.Struct, frozen=True):
-    """Who asks. ``workspace`` None: all of them. ``key_id`` None: there are no keys, and only loopback."""
-
-    role: Role
-    workspace: str | None = None
-    key_id: str | None = None
-
-
-ANYONE: Final = Principal("admin")
-"""Whoever reaches a service without keys, which listens on loopback only."""
-
-
-class Gate(Protocol):
-    """Tells who asks by the key or ticket of a request."""
-
-    def principal(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Principal:
-        """Raises ``Refused`` (``key_missing``, ``key_invalid`` and its like)."""
-        ...
-
-    def is_live(self, key_id: str) -> bool:
-        """Whether a key still opens doors."""
-        ...
 
 
 class Workspaces:
@@ -89,22 +66,22 @@ class Workspaces:
 
 
 class Access:
-    """The log as one principal sees it."""
+    """The log as the holder of one key sees it."""
 
-    def __init__(self, log: Turnlog, principal: Principal, workspaces: Workspaces) -> None:
+    def __init__(self, log: Turnlog, key: Key, workspaces: Workspaces) -> None:
         self.log: Turnlog = log
-        self.principal: Principal = principal
+        self.key: Key = key
         self._workspaces = workspaces
 
     @property
     def workspace(self) -> str | None:
         """The one that lists are about; None: all."""
-        return self.principal.workspace
+        return self.key.workspace
 
     def sees(self, context_id: UUID) -> bool:
-        """Whether there is such a context, and in a workspace of the principal's."""
+        """Whether there is such a context, and in a workspace of the key's."""
         workspace = self._workspaces.of(context_id)
-        return workspace is not None and self.principal.workspace in (None, workspace)
+        return workspace is not None and self.key.sees(workspace)
 
     def context(self, context_id: UUID) -> Context:
         """A context. Raises ``NotFound`` (``context_not_found``)."""
@@ -141,18 +118,11 @@ class Access:
         return Committed(commit.position, commit.last_version, commit.recorded_at, written=False)
 
     def workspace_for(self, asked: str | None) -> str:
-        """The workspace of a new context. Raises ``Refused`` (``forbidden``) for another than the key's."""
-        own = self.principal.workspace
+        """The workspace of a new context: the key's. Raises ``Refused`` (``workspace_not_allowed``)."""
+        own = self.key.workspace
         if asked is not None and own not in (None, asked):
-            raise Refused("forbidden", f"the key is for workspace {own!r}", workspace=asked)
+            raise Refused("workspace_not_allowed", f"the key is for workspace {own!r}", workspace=asked)
         return asked or own or "default"
-
-    def check_role(self, needed: Scope) -> None:
-        """Raises ``Refused`` (``forbidden``) when the principal's role is not enough."""
-        if _RANK[self.principal.role] < _RANK[needed]:
-            raise Refused(
-                "forbidden", f"the key is a {self.principal.role}'s, this takes a {needed}'s", needed=needed
-            )
 
 
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -165,9 +135,20 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         return
     state = connection.app.state
     gate: Gate = state.gate
-    access = Access(state.log, gate.principal(connection), state.workspaces)
-    access.check_role(scope)
-    connection.state.access = access
+    key = gate.key_of(connection)
+    key.require(scope)
+    if scope == "writer":
+        _check_inbox(state.log, state.limits)
+    connection.state.access = Access(state.log, key, state.workspaces)
+
+
+def _check_inbox(log: Turnlog, limits: Limits) -> None:
+    """Refuse what would wait for the writer for too long: who is told to wait does not wait in memory."""
+    requests, size = log.store.waiting()
+    if requests >= limits.inbox_requests_max or size >= limits.inbox_bytes_max:
+        raise Unavailable(
+            "overloaded", f"{requests} appends of {size} bytes wait", requests=requests, bytes=size
+        )
 
 
 def require_scopes(app: Litestar) -> None:
@@ -176,7 +157,7 @@ def require_scopes(app: Litestar) -> None:
         f"{route.path} {handler}"
         for route in app.routes
         for handler in _handlers(route)
-        if handler.opt.get("scope") not in _RANK and getattr(handler, "http_methods", ()) != {"OPTIONS"}
+        if handler.opt.get("scope") not in _SCOPES and getattr(handler, "http_methods", ()) != {"OPTIONS"}
     ]
     if missing:
         raise RuntimeError(f"routes without a scope: {', '.join(missing)}")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from litestar import Litestar, Request, Router
@@ -15,24 +12,43 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
-from turnlog.service.access import OPEN, Access, Gate, Workspaces, guard, require_scopes
+from turnlog.service.access import OPEN, Access, Workspaces, guard, require_scopes
+from turnlog.service.answers import POSITION_HEADER
 from turnlog.service.bodies import TypedRequest
-from turnlog.service.connections import Connections
+from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
 from turnlog.service.edge import Edge
+from turnlog.service.gate import Gate
+from turnlog.service.keyring import Keyring
 from turnlog.service.metrics import Metrics
 from turnlog.service.problems import HANDLERS
 from turnlog.service.routes import (
     branches,
     commits,
     contexts,
-    log,
     messages,
     past,
     producing,
     reading,
+    tickets,
     upkeep,
 )
+from turnlog.service.routes import (
+    log as log_routes,
+)
+from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
+
+CORS_HEADERS: Final = [
+    "Authorization",
+    "Content-Type",
+    "If-Match",
+    "If-None-Match",
+    "Last-Event-ID",
+    "X-Api-Key",
+    AT_LEAST_HEADER,
+    IDEMPOTENCY_HEADER,
+]
+"""What pages of other origins may send."""
 
 API: Final = (
     *contexts.ROUTES,
@@ -40,28 +56,17 @@ API: Final = (
     *branches.ROUTES,
     *past.ROUTES,
     *commits.ROUTES,
-    *log.ROUTES,
+    *log_routes.ROUTES,
     *producing.ROUTES,
     *reading.ROUTES,
     *upkeep.API_ROUTES,
+    *tickets.ROUTES,
 )
 
 
-def create_app(
-    turnlog: Turnlog, gate: Gate, connections: Connections, *, cors_origins: list[str], body_bytes_max: int
-) -> ASGIApp:
+def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, settings: Settings) -> ASGIApp:
     """The service over an open log. Raises ``RuntimeError`` for a route that declares no scope."""
-    streams = Streams(turnlog, connections)
-    metrics = Metrics(turnlog, streams)
-
-    @asynccontextmanager
-    async def tended(_: Litestar) -> AsyncGenerator[None]:
-        tending = asyncio.create_task(connections.tend(gate.is_live))
-        try:
-            yield
-        finally:
-            tending.cancel()
-
+    metrics = Metrics(log, streams)
     app = Litestar(
         [
             Router("/api", route_handlers=API, guards=[guard]),
@@ -69,9 +74,11 @@ def create_app(
         ],
         state=State(
             {
-                "log": turnlog,
+                "log": log,
                 "gate": gate,
-                "workspaces": Workspaces(turnlog.store.log),
+                "keyring": keyring,
+                "limits": settings.limits,
+                "workspaces": Workspaces(log.store.log),
                 "streams": streams,
                 "metrics": metrics,
             }
@@ -82,20 +89,39 @@ def create_app(
         },
         exception_handlers=HANDLERS,
         request_class=TypedRequest,
-        request_max_body_size=body_bytes_max,
-        cors_config=CORSConfig(allow_origins=cors_origins) if cors_origins else None,
+        request_max_body_size=settings.limits.body_bytes_max,
+        cors_config=_cors(settings.cors_origins),
         openapi_config=OpenAPIConfig(
             title="Turnlog",
             version="0.1.0",
             path="/schema",
             openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
         ),
-        lifespan=[tended],
         logging_config=None,
         pdb_on_exception=False,
     )
     require_scopes(app)
     return Edge(app, metrics)
+
+
+def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
+    """Closed unless configured. Keys travel in headers, so no cookies are let in."""
+    if not origins:
+        return None
+    return CORSConfig(
+        allow_origins=list(origins),
+        allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
+        allow_headers=CORS_HEADERS,
+        expose_headers=[
+            "ETag",
+            "Location",
+            "Retry-After",
+            POSITION_HEADER,
+            "Turnlog-Message-Id",
+            "X-Request-Id",
+        ],
+        max_age=600,
+    )
 
 
 def _access(request: Request[Any, Any, Any]) -> Access:

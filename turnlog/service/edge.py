@@ -58,9 +58,9 @@ class Edge:
     def _tell(self, scope: Any, request_id: bytes, status: int, sent: int, seconds: float) -> None:
         handler, access = scope.get("route_handler"), scope.get("state", {}).get("access")
         route = scope.get("path_template", "") or "(none)"
-        goes_on = bool(scope.get("state", {}).get("goes_on"))
+        goes_on = "connection" in scope.get("state", {})
         self._metrics.count(scope["method"], route, status, seconds, goes_on=goes_on)
-        principal = access and access.principal
+        key = access and access.key
         _logger.info(
             "request",
             request_id=request_id.decode("latin-1"),
@@ -70,8 +70,8 @@ class Edge:
             status=status,
             duration_ms=round(seconds * 1e3, 2),
             sent_bytes=sent,
-            key_id=principal and principal.key_id,
-            workspace=principal and principal.workspace,
+            key_id=key and key.id,
+            workspace=key and key.workspace,
             ids=[str(value) for value in scope.get("path_params", {}).values() if isinstance(value, UUID)],
         )
 

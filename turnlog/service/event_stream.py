@@ -16,12 +16,14 @@ import msgspec
 from litestar import Response
 from litestar.types import ASGIApp, Receive, Scope, Send
 
-from eventstore.errors import TurnlogError
+from eventstore.errors import Refused, TurnlogError, Unavailable
 from turnlog.dialects.rendering import Event
 from turnlog.dialects.sse_out import KEEP_ALIVE, frame
 from turnlog.dialects.sse_out import MEDIA_TYPE as SSE
-from turnlog.service.connections import Connection, Connections, Ending
+from turnlog.service.connections import Connection, Ending
+from turnlog.service.health import note
 from turnlog.service.problems import problem_of
+from turnlog.service.streams import Streams
 
 NDJSON: Final = "application/x-ndjson"
 
@@ -30,8 +32,12 @@ _HEADERS: Final = (
     (b"x-accel-buffering", b"no"),  # what keeps nginx from gathering events
 )
 
-RECONNECT_MS: Final = 1_000
-"""What a reader waits before it connects again to a service that is starting anew."""
+_ENDED: Final[dict[Ending, TurnlogError]] = {
+    "shutdown": Unavailable("shutting_down", "the service is stopping"),
+    "revoked": Refused("key_revoked", "the key is not valid any more"),
+    "disconnected": Unavailable("shutting_down", "the client has gone"),
+}
+"""What a response says instead, when it is ended before it has begun."""
 
 
 class Words(Protocol):
@@ -41,7 +47,7 @@ class Words(Protocol):
         """Keeps a quiet connection alive."""
         ...
 
-    def farewell(self, why: Ending, at: int) -> bytes:
+    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
         """The service ends the response; ``at`` is where to go on from."""
         ...
 
@@ -57,10 +63,10 @@ class SseWords:
         """A comment."""
         return KEEP_ALIVE
 
-    def farewell(self, why: Ending, at: int) -> bytes:
+    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
         """A browser connects again by itself, soon, and sends the last id."""
         data = msgspec.json.encode({"type": "closing", "reason": why, "after": at})
-        return frame(Event(data, "closing"), retry_ms=RECONNECT_MS)
+        return frame(Event(data, "closing"), retry_ms=retry_ms)
 
     def failure(self, error: TurnlogError) -> bytes:
         """An event of the name and shape that is an error everywhere."""
@@ -74,7 +80,7 @@ class NdjsonWords:
         """An empty line."""
         return b"\n"
 
-    def farewell(self, why: Ending, at: int) -> bytes:
+    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
         """A line of its own type."""
         return msgspec.json.encode({"type": "closing", "reason": why, "after": at}) + b"\n"
 
@@ -96,7 +102,7 @@ class EventStream(Response[Any]):
 
     def __init__(
         self,
-        connections: Connections,
+        streams: Streams,
         connection: Connection,
         source: AsyncGenerator[bytes, None],
         words: Words,
@@ -107,7 +113,7 @@ class EventStream(Response[Any]):
         status_code: int = 200,
     ) -> None:
         super().__init__(None, media_type=media_type, status_code=status_code, headers=dict(headers or {}))
-        self._connections = connections
+        self._streams = streams
         self._connection = connection
         self._source = source
         self._words = words
@@ -121,11 +127,12 @@ class EventStream(Response[Any]):
 
     async def _respond(self, scope: Scope, receive: Receive, send: Send) -> None:
         connection = self._connection
+        connection.send, connection.task = send, asyncio.current_task()
+        scope["state"]["connection"] = connection
         try:
             async with aclosing(self._source) as source:
-                first = await anext(source, None)
+                first = await self._first(source)
                 await send(self._start())
-                connection.send, connection.task = send, asyncio.current_task()
                 connection.heartbeat = self._words.heartbeat()
                 watching = asyncio.ensure_future(self._watched(receive))
                 try:
@@ -136,7 +143,17 @@ class EventStream(Response[Any]):
             if connection.ending != "disconnected":
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
-            self._connections.close(connection)
+            self._streams.connections.close(connection)
+
+    async def _first(self, source: AsyncGenerator[bytes, None]) -> bytes | None:
+        """What comes first; raises what is then the whole answer."""
+        ending = self._connection.ending
+        if ending is None:
+            try:
+                return await anext(source, None)
+            except asyncio.CancelledError:
+                ending = self._taken_back()
+        raise _ENDED[ending].copy()
 
     async def _send_all(self, first: bytes | None, source: AsyncGenerator[bytes, None]) -> None:
         connection = self._connection
@@ -146,14 +163,21 @@ class EventStream(Response[Any]):
                 async for data in source:
                     await connection.transmit(data)
         except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if connection.ending is None or task is None:
-                raise
-            task.uncancel()
-            if connection.ending in ("shutdown", "revoked"):
-                await connection.transmit(self._words.farewell(connection.ending, connection.at))
+            ending = self._taken_back()
+            if ending != "disconnected":
+                farewell = self._words.farewell(ending, connection.at, self._streams.connections.retry_ms)
+                await connection.transmit(farewell)
         except TurnlogError as error:
+            note(self._streams.log, error)
             await connection.transmit(self._words.failure(error))
+
+    def _taken_back(self) -> Ending:
+        """Why the task was cancelled, if that was our doing; otherwise it goes on being cancelled."""
+        task, ending = asyncio.current_task(), self._connection.ending
+        if ending is None or task is None:
+            raise
+        task.uncancel()
+        return ending
 
     def _start(self) -> Any:
         kind = f"{self.media_type}; charset=utf-8" if self.media_type == SSE else str(self.media_type)

@@ -81,7 +81,7 @@ async def events(
     live: bool,
     sse: bool,
 ) -> AsyncGenerator[bytes, None]:
-    """Raw events of the contexts that the principal sees.
+    """Raw events of the contexts that the key sees.
 
     A filter still advances the position: as server-sent events it is told by an id without data.
     """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
 from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
+from turnlog.service.keyring import Keyring
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -17,9 +20,29 @@ class Health(msgspec.Struct, frozen=True):
     problems: list[str]
 
 
-def health_of(log: Turnlog) -> Health:
-    """Look at the writer, the disk and every projection. It reads numbers, and waits for nobody."""
+_LOG_DAMAGE: Final = frozenset({"commit_damaged", "directory_damaged"})
+"""Of the log itself. Damaged views are built anew, and damaged keys say nothing of the log."""
+
+
+def note(log: Turnlog, error: TurnlogError) -> None:
+    """Whoever finds the log damaged makes it read-only: what holds a fault is not trusted with more."""
+    if error.code in _LOG_DAMAGE:
+        log.store.stop_writing(error.message)
+
+
+def check_damage(log: Turnlog) -> None:
+    """The same for what the projections found, while they followed the log."""
+    status = log.runner.status()
+    for failure in (status.failure, *(projection.failure for projection in status.projections)):
+        if failure is not None and failure.code in _LOG_DAMAGE:
+            log.store.stop_writing(f"the log is damaged at position {failure.position}")
+
+
+def health_of(log: Turnlog, keys: Keyring) -> Health:
+    """Look at the writer, the disk, every projection and the keys. It reads numbers, and waits for nobody."""
     found: list[str] = []
+    if keys.failure is not None:
+        found.append(f"the keys cannot be read: {keys.failure.message}")
     read_only = False
     position = 0
     try:

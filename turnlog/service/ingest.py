@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from typing import Any, Final
 from uuid import UUID
 
@@ -147,15 +147,21 @@ def finalized(message_id: UUID, last: Finalize, now: int) -> StreamFinalized:
     return StreamFinalized(message_id, last.outcome, last.finish_reason, last.usage, last.error, parts, now)
 
 
-async def acknowledged(ingest: ChunkIngest, body: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """Take a body to its end, and tell as a line of JSON how far it is durable, whenever that changes."""
+async def acknowledged(
+    ingest: ChunkIngest, body: AsyncIterator[bytes], produced: AbstractContextManager[None]
+) -> AsyncGenerator[bytes, None]:
+    """Take a body to its end, and tell as a line of JSON how far it is durable, whenever that changes.
+
+    ``produced`` is entered for as long as the body goes on.
+    """
     changed = asyncio.Event()
 
     async def take() -> None:
         try:
-            async for data in body:
-                await ingest.feed(data)
-            await ingest.close()
+            with produced:
+                async for data in body:
+                    await ingest.feed(data)
+                await ingest.close()
         finally:
             changed.set()
 

@@ -21,6 +21,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
 from eventstore.errors import CODES, TurnlogError
+from turnlog.service.health import note
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -96,6 +97,7 @@ def _plain(value: object) -> object:
 
 def of_turnlog(request: ASGIConnection[Any, Any, Any, Any], error: TurnlogError) -> Response[Any]:
     """A refusal of ours. A version that a header expected is a precondition of HTTP's own."""
+    note(request.app.state.log, error)
     conditional = "if-match" in request.headers or "if-none-match" in request.headers
     failed = conditional and error.code in ("wrong_expected_version", "context_exists")
     return problem(error.code, error.message, error.fields, status=412 if failed else None)
@@ -151,7 +153,17 @@ def problems(*codes: str) -> dict[int, ResponseSpec]:
     }
 
 
-_EVERYWHERE: Final = ("invalid_request", "key_invalid", "forbidden", "unexpected", "log_closed")
+_EVERYWHERE: Final = (
+    "invalid_request",
+    "invalid_header",
+    "key_missing",
+    "key_invalid",
+    "key_expired",
+    "key_revoked",
+    "role_too_low",
+    "unexpected",
+    "log_closed",
+)
 
 
 def _example(code: str, status: int) -> Example:

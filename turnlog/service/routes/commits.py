@@ -74,9 +74,9 @@ def _expected(request: Request[Any, Any, Any], data: AppendCommit) -> ExpectedVe
 
 
 def _creating(access: Access, context_id: UUID, events: list[Event]) -> list[Event]:
-    """The events of a commit that creates its context, in the principal's workspace.
+    """The events of a commit that creates its context, in the key's workspace.
 
-    Any other commit is for a context that there is not, or that the principal does not see.
+    Any other commit is for a context that there is not, or that the key does not see.
     """
     created = events[0] if events else None
     if not isinstance(created, ContextCreated):

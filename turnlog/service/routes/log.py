@@ -140,7 +140,7 @@ async def _events(
     )
     words = SseWords() if form == "sse" else NdjsonWords()
     media_type = SSE if form == "sse" else NDJSON
-    return EventStream(streams.connections, connection, source, words, media_type=media_type)
+    return EventStream(streams, connection, source, words, media_type=media_type)
 
 
 def _page(
@@ -207,7 +207,7 @@ def _signals(
     position = starting_position(request.headers, after, head, head)
     connection = streams.open(access)
     source = signal_frames(access, connection, position, contexts)
-    return EventStream(streams.connections, connection, source, SseWords())
+    return EventStream(streams, connection, source, SseWords())
 
 
 @get("/log/head", opt=READER)

@@ -138,10 +138,8 @@ async def send_chunks(
     ingest = ChunkIngest(context, message_id, epoch, wall_clock_us)
     if request.headers.get("content-type", "").startswith(NDJSON):
         connection = streams.open(access)
-        source = acknowledged(ingest, request.stream())
-        return EventStream(
-            streams.connections, connection, source, NdjsonWords(), media_type=NDJSON, watch=False
-        )
+        source = acknowledged(ingest, request.stream(), streams.produced(message_id))
+        return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
     for chunk in msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn]):
         await ingest.take(chunk)
@@ -184,9 +182,7 @@ async def ingest_stream(
     source, words, kind = (
         (passed(passing), SseWords(), SSE) if tee else (told(passing), NdjsonWords(), NDJSON)
     )
-    return EventStream(
-        streams.connections, connection, source, words, media_type=kind, watch=False, headers=headers
-    )
+    return EventStream(streams, connection, source, words, media_type=kind, watch=False, headers=headers)
 
 
 @post(

@@ -100,7 +100,7 @@ async def read_stream(
         streams.connections.close(connection)
         raise
     source = delivery.live(streams.feeds, fresh=not given, snapshot=mode == "snapshot")
-    return EventStream(streams.connections, connection, source, SseWords(), headers=delivery.renderer.headers)
+    return EventStream(streams, connection, source, SseWords(), headers=delivery.renderer.headers)
 
 
 @get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
@@ -142,7 +142,7 @@ async def replay_stream(
         streams.connections.close(connection)
         raise
     source = delivery.replay(pace, fresh=given is None)
-    return EventStream(streams.connections, connection, source, SseWords(), headers=delivery.renderer.headers)
+    return EventStream(streams, connection, source, SseWords(), headers=delivery.renderer.headers)
 
 
 def _resumed(headers: Headers, after: str | None) -> int | None:

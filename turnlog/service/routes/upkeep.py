@@ -81,8 +81,7 @@ async def read_stats(access: Access, streams: Streams) -> Answer[Stats]:
 @get("/healthz", opt=OPEN, responses=problems("log_read_only"))
 async def read_health(state: State) -> Answer[Health]:
     """Whether all is well: 503 when a projection is poisoned, the log read-only, or the disk low."""
-    log: Turnlog = state.log
-    health = health_of(log)
+    health = health_of(state.log, state.keyring)
     return Answer(health, status_code=200 if health.healthy else 503)
 
 

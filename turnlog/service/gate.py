@@ -1,0 +1,118 @@
+"""Who asks: the key of a request, or the ticket that stands for one; and where a request may come from.
+
+While no key was ever made, the service listens on this machine alone and everybody may do everything. Pages
+of other sites run on this machine too, in its browser: they reach the service under a name that they let
+point here, or by sending what needs no permission. So without keys the name is checked, and the origin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+import structlog
+from litestar.connection import ASGIConnection
+from litestar.datastructures import Headers
+
+from eventstore.errors import Refused
+from eventstore.units import Clock, wall_clock_us
+from turnlog.service.exposure import is_loopback
+from turnlog.service.keyring import Keyring
+from turnlog.service.keys import Key, KeyRefused, refusal
+from turnlog.service.tickets import Tickets
+
+Asking: TypeAlias = ASGIConnection[Any, Any, Any, Any]
+
+TICKET: Final = "ticket"
+"""The query parameter that holds one."""
+
+_READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+_logger: Final = structlog.get_logger("turnlog.service")
+
+
+class Gate:
+    """Tells whose request it is."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        tickets: Tickets,
+        *,
+        origins: Collection[str] = (),
+        clock: Clock = wall_clock_us,
+    ) -> None:
+        self.tickets: Tickets = tickets
+        self._keyring = keyring
+        self._origins = origins
+        self._clock = clock
+
+    def key_of(self, connection: Asking) -> Key:
+        """The key in whose name it is asked. Raises ``KeyRefused``, or ``Refused`` (``invalid_header``)."""
+        try:
+            key = self._key_of(connection)
+        except KeyRefused as refused:
+            _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
+            raise
+        if not self._keyring.required:
+            _check_nearness(connection, self._origins)
+        return key
+
+    def is_live(self, key_id: str) -> bool:
+        """Whether a key still opens anything."""
+        return self._keyring.is_live(key_id, self._clock())
+
+    def ticket(self, key: Key, path: str) -> tuple[str, int]:
+        """A ticket for one request of a path, and when it expires. Raises ``Unavailable``."""
+        now = self._clock()
+        return self.tickets.issue(key, path, now), now + self.tickets.life_us
+
+    def _key_of(self, connection: Asking) -> Key:
+        text, now = _sent_key(connection.headers), self._clock()
+        if text is None and connection.scope["query_string"]:
+            ticket = connection.query_params.get(TICKET)
+            if ticket is not None:
+                if _method(connection) != "GET":
+                    raise refusal("ticket_invalid", "a ticket is for GET only", "elsewhere")
+                return self.tickets.redeem(ticket, connection.scope["path"], now)
+        return self._keyring.authenticate(text, now)
+
+
+def _sent_key(headers: Headers) -> str | None:
+    """From ``Authorization: Bearer``, or ``X-Api-Key``, as the clients of model providers send theirs."""
+    authorization = headers.get("authorization")
+    if authorization is None:
+        return headers.get("x-api-key")
+    scheme, _, text = authorization.partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else authorization
+
+
+def _check_nearness(connection: Asking, origins: Collection[str]) -> None:
+    host, origin = connection.headers.get("host", ""), connection.headers.get("origin")
+    if not is_loopback(_name_of(host)):
+        raise Refused(
+            "invalid_header",
+            "Host: without keys the service answers to this machine's own names only; use 127.0.0.1",
+            header="Host",
+        )
+    if origin is None or _method(connection) in _READS:
+        return
+    if urlsplit(origin).netloc != host and origin not in origins and "*" not in origins:
+        raise Refused(
+            "invalid_header",
+            "Origin: a page of another site may not write; name it in cors_origins",
+            header="Origin",
+        )
+
+
+def _method(connection: Asking) -> str:
+    scope: Any = connection.scope
+    return scope["method"]
+
+
+def _name_of(host: str) -> str:
+    """A ``Host`` header without its port."""
+    if host.startswith("["):
+        return host.partition("]")[0].removeprefix("[")
+    return host.partition(":")[0]

@@ -1,0 +1,148 @@
+"""HTTP connections within limits: how many, how long headers may be and take, how long silence lasts.
+
+uvicorn's protocol limits none of these but the time between two requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+import msgspec
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from turnlog.service.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem_of
+from turnlog.service.settings import Limits
+
+_logger: Final = structlog.get_logger("turnlog.service")
+
+
+class LimitedProtocol(HttpToolsProtocol):
+    """One connection. ``limited`` makes the class for given limits, as uvicorn wants one."""
+
+    limits: Limits = Limits()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Refuse one too many, before it costs anything."""
+        super().connection_made(transport)  # pyright: ignore[reportArgumentType] -- a Transport, says uvicorn
+        self._header_bytes = 0
+        self._heard = self._taken = self.loop.time()
+        self._waiting = 0
+        self._begun: float | None = None
+        self._body_open = False
+        if len(self.connections) > self.limits.connections_max:
+            most = self.limits.connections_max
+            self._refuse("too_many_connections", f"{most} connections are open", status=503)
+
+    def data_received(self, data: bytes) -> None:
+        """Take a packet."""
+        self._heard = self.loop.time()
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        super().on_message_begin()
+        self._header_bytes, self._begun, self._body_open = 0, self._heard, True
+
+    def on_url(self, url: bytes) -> None:
+        """Some of its target."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One of its headers."""
+        self._count(len(name) + len(value) + 4)
+        if not self.transport.is_closing():
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The request can be answered."""
+        self._begun = None
+        if not self.transport.is_closing():
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of its body."""
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """It is all here."""
+        self._body_open = False
+        if not self.transport.is_closing():
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP."""
+        self._refuse("invalid_request", msg)
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        most = self.limits.header_bytes_max
+        if self._header_bytes > most and not self.transport.is_closing():
+            self._refuse("invalid_header", f"the headers are more than {most} bytes", status=431)
+
+    def check(self, now: float) -> None:
+        """End the connection when it is silent for too long where it should speak, or takes nothing."""
+        waiting = self.transport.get_write_buffer_size()
+        if waiting == 0 or waiting < self._waiting:
+            self._taken = now
+        self._waiting = waiting
+        if self.transport.is_closing():
+            if now - self._taken > self.limits.reader_stalled_seconds_max:
+                self.transport.abort()  # or it waits for ever to send its last words
+        elif self._begun is not None and now - self._begun > self.limits.header_seconds_max:
+            self._refuse("invalid_request", "the headers took too long", status=408)
+        elif self._is_unused() and now - self._heard > self.limits.idle_seconds_max:
+            self.transport.close()
+        elif self._body_is_stalled(now):
+            self._refuse("invalid_request", "the body does not go on", status=408)
+        elif now - self._taken > self.limits.reader_stalled_seconds_max:
+            connection = self._state().get("connection")
+            _logger.warning(
+                "slow_reader_cut_off",
+                at=connection and connection.at,
+                key_id=connection and connection.key_id,
+            )
+            self.transport.abort()
+
+    def _is_unused(self) -> bool:
+        """Whether it has been silent since it was opened: afterwards uvicorn looks to it."""
+        scope: Any = self.scope
+        return scope is None
+
+    def _body_is_stalled(self, now: float) -> bool:
+        """Whether a request's body should go on and does not.
+
+        One that we do not read cannot, and a producer may be silent for as long as its model thinks.
+        """
+        return (
+            self._body_open
+            and self._begun is None
+            and now - self._heard > self.limits.idle_seconds_max
+            and not self.flow.read_paused
+            and "connection" not in self._state()
+        )
+
+    def _state(self) -> dict[str, Any]:
+        scope: Any = self.scope
+        return {} if scope is None else scope["state"]
+
+    def _refuse(self, code: str, detail: str, status: int | None = None) -> None:
+        body = problem_of(code, detail, status=status)
+        encoded = msgspec.json.encode(body)
+        status_line = STATUS_LINE[int(str(body["status"]))]
+        headers = (
+            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(encoded)}\r\n"
+            f"connection: close\r\nretry-after: {RETRY_AFTER_SECONDS}\r\n\r\n"
+        )
+        self.transport.write(status_line + headers.encode() + encoded)
+        self.transport.close()
+
+
+def limited(limits: Limits) -> type[Any]:
+    """The protocol with these limits."""
+    return type("Protocol", (LimitedProtocol,), {"limits": limits})

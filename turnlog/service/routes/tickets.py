@@ -1,0 +1,46 @@
+"""Tickets: how a browser's EventSource, which cannot send a key, opens a stream."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+from litestar import post
+from litestar.datastructures import State
+from litestar.params import JSONBody
+
+from eventstore.units import At
+from turnlog.service.access import READER, Access
+from turnlog.service.answers import Answer
+from turnlog.service.gate import Gate
+from turnlog.service.problems import problems
+
+
+class TicketFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to issue a ticket for: the path of a GET route, without its query."""
+
+    path: Annotated[str, msgspec.Meta(pattern=r"^/api/[^?#]+\Z", max_length=1_000)]
+
+
+class Ticket(msgspec.Struct, frozen=True):
+    """Append it to the address as ``?ticket=``. It opens its path once, until it expires."""
+
+    ticket: str
+    path: str
+    expires_at: At
+
+
+@post("/tickets", opt=READER, status_code=201, responses=problems("too_many_tickets"))
+async def issue_ticket(access: Access, state: State, data: JSONBody[TicketFor]) -> Answer[Ticket]:
+    """Issue a ticket for one request of a path, in the name of the key.
+
+    A backend asks for one with its key and hands it to a page, whose `EventSource` cannot set headers. A
+    browser that comes back by itself is refused, as the ticket is used up: ask for another, and go on with
+    `after` from the last event's id.
+    """
+    gate: Gate = state.gate
+    ticket, expires_at = gate.ticket(access.key, data.path)
+    return Answer(Ticket(ticket, data.path, expires_at))
+
+
+ROUTES = [issue_ticket]

@@ -1,0 +1,205 @@
+"""Running the service until it is told to stop: its socket, its signals, its end.
+
+signal  ->  streams say where to go on  ->  requests finish  ->  what was appended is written  ->  close
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Final, cast
+
+import structlog
+import uvicorn
+import uvloop
+from litestar.types import ASGIApp
+
+import turnlog
+from eventstore.errors import Unavailable
+from projections.totals import TotalsProjection
+from turnlog.facade import Turnlog
+from turnlog.service.app import create_app
+from turnlog.service.chores import Chores
+from turnlog.service.exposure import check_exposure
+from turnlog.service.gate import Gate
+from turnlog.service.keyring import Keyring
+from turnlog.service.logs import configure
+from turnlog.service.protocol import LimitedProtocol, limited
+from turnlog.service.settings import Settings
+from turnlog.service.streams import Streams
+from turnlog.service.tickets import Tickets
+
+CHECK_TICKS: Final = 5
+"""Of uvicorn's ten in a second: between two looks at the connections for silence."""
+
+OTHER_FILES: Final = 200
+"""File descriptors besides the connections': the log, the views, standard streams, what libraries open."""
+
+_logger: Final = structlog.get_logger("turnlog.service")
+
+
+class Service:
+    """An open log, and the application over it."""
+
+    def __init__(self, settings: Settings, log: Turnlog, keyring: Keyring) -> None:
+        self.settings: Settings = settings
+        self.log: Turnlog = log
+        self.keyring: Keyring = keyring
+        self.streams: Streams = Streams(log, settings)
+        tickets = Tickets(
+            keyring,
+            life_seconds=settings.streams.ticket_life_seconds,
+            per_key_max=settings.limits.tickets_per_key_max,
+        )
+        self.gate: Gate = Gate(keyring, tickets, origins=settings.cors_origins)
+        self.app: ASGIApp = create_app(log, self.gate, keyring, self.streams, settings)
+
+
+def run(settings: Settings, started: Callable[[str], None] = lambda _: None) -> int:
+    """Serve until a signal. ``started`` is told the address when requests are taken."""
+    configure(settings.log_level)
+    uvloop.run(_run(settings, started))
+    return 0
+
+
+async def _run(settings: Settings, started: Callable[[str], None]) -> None:
+    _raise_file_limit(settings.limits.connections_max)
+    listener = listen(settings.host, settings.port)
+    async with opened(settings) as service:
+        address = listener.getsockname()[0]
+        check_exposure(settings, service.keyring.required, address)
+        await serve_on(service, listener, started)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncGenerator[Service]:
+    """The service without its socket; its chores run until the end of the block."""
+    path = Path(settings.data).absolute()  # noqa: ASYNC240 -- it asks for the working directory, no file
+    keyring = Keyring(path)
+    async with turnlog.open(
+        path,
+        projections=[TotalsProjection(), *settings.projections],
+        allow_unsafe_file_system=settings.allow_unsafe_file_system,
+    ) as log:
+        service = Service(settings, log, keyring)
+        async with Chores(log, keyring, service.gate, service.streams, settings):
+            yield service
+
+
+async def serve_on(
+    service: Service, listener: socket.socket, started: Callable[[str], None] = lambda _: None
+) -> None:
+    """Take requests from a socket until SIGTERM or SIGINT, then end in good order; a second one hurries."""
+    settings = service.settings
+    server = _Server(
+        uvicorn.Config(
+            service.app,
+            http=limited(settings.limits),
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=round(settings.limits.idle_seconds_max),
+            timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # pyright: ignore[reportArgumentType] -- a number of seconds to asyncio
+            backlog=2_048,
+        ),
+        lambda address: (_tell(service, address), started(address)),
+    )
+
+    def stop() -> None:
+        server.force_exit = server.should_exit
+        server.should_exit = True
+        service.streams.connections.stop()
+
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for each in signals:
+        loop.add_signal_handler(each, stop)
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        for each in signals:
+            loop.remove_signal_handler(each)
+    _logger.info("stopped", position=service.log.store.acknowledged)
+
+
+def _tell(service: Service, address: str) -> None:
+    _logger.info(
+        "serving",
+        address=address,
+        data=str(service.log.store.path),
+        position=service.log.store.acknowledged,
+        keys_required=service.keyring.required,
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn, with our signals, our limits, and a word when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[str], object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None]:
+        """They are handled by the loop."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to take requests."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            self._ready(address_of(listener))
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second."""
+        if counter % CHECK_TICKS == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in cast("list[LimitedProtocol]", list(self.server_state.connections)):
+                connection.check(now)
+        return await super().on_tick(counter)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that waits for connections. Raises ``Unavailable`` (``cannot_listen``)."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, address = found[0]
+        listener = socket.socket(family, kind, protocol)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)  # connections inherit it
+            listener.bind(address)
+            listener.setblocking(False)
+        except BaseException:
+            listener.close()
+            raise
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise Unavailable("cannot_listen", f"{host} port {port}: {why}", host=host, port=port) from None
+    return listener
+
+
+def address_of(listener: socket.socket) -> str:
+    """What to open, as ``http://127.0.0.1:7411``."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _raise_file_limit(connections: int) -> None:
+    """As many file descriptors as the connections need, or as the system grants."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = connections + OTHER_FILES
+    granted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft < granted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (granted, hard))
+    if granted < needed:
+        _logger.warning("few_file_descriptors", granted=granted, needed=needed)

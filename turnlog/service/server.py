@@ -1,0 +1,25 @@
+"""``turnlog serve``, once its settings are known: whether the service can run here, then its run."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Final
+
+from eventstore.errors import Unavailable
+from turnlog.service.settings import Settings
+
+NEEDED: Final = ("httptools", "litestar", "prometheus_client", "uvicorn")
+"""What the extra ``service`` installs."""
+
+
+def serve(settings: Settings) -> int:
+    """Serve until a signal, and return the exit code.
+
+    Raises ``Unavailable`` (``service_missing``, ``cannot_listen``) or what ``turnlog.open`` raises.
+    """
+    missing = [module for module in NEEDED if find_spec(module) is None]
+    if missing:
+        raise Unavailable("service_missing", f"the service needs {', '.join(missing)}", missing=missing)
+    from turnlog.service.running import run  # it imports what may be missing
+
+    return run(settings)
