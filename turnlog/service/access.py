@@ -6,13 +6,13 @@ belongs to another workspace does not exist for a key: it is not forbidden, it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
+import structlog
 from litestar import Litestar
 from litestar.connection import ASGIConnection
-from litestar.datastructures import Headers
 from litestar.handlers import BaseRouteHandler
 
 from eventstore.commits import Committed
@@ -24,12 +24,13 @@ from turnlog.facade import Context, Turnlog
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.gate import Gate
-from turnlog.service.keys import Key
+from turnlog.service.keys import Key, KeyRefused, KeyRole
 from turnlog.service.settings import Limits
 
 Scope: TypeAlias = Literal["open", "reader", "writer", "admin"]
 """What a route asks for: nothing, or at least a role."""
 
+_logger: Final = structlog.get_logger("turnlog.service")
 _SCOPES: Final = frozenset(get_args(Scope))
 
 OPEN: Final[dict[str, Any]] = {"scope": "open"}
@@ -102,7 +103,7 @@ class Access:
         """What this process knows to be durable: what every answer knows of, unless it asked for less."""
         return self.log.store.acknowledged
 
-    async def append(self, headers: Headers, context_id: UUID, *events: Record) -> Answer[Written]:
+    async def append(self, headers: Mapping[str, str], context_id: UUID, *events: Record) -> Answer[Written]:
         """Append to a context under the conditions of the request's headers."""
         context = self.context(context_id)
         committed = await context.append(
@@ -125,30 +126,46 @@ class Access:
         return asked or own or "default"
 
 
+class Admission:
+    """Who is let in, and to what."""
+
+    def __init__(self, log: Turnlog, gate: Gate, limits: Limits) -> None:
+        self._log = log
+        self._gate = gate
+        self._limits = limits
+        self._workspaces = Workspaces(log.store.log)
+
+    def admit(self, scope: Any, headers: Mapping[str, str], needed: KeyRole) -> Access:
+        """The log for whoever makes a request. Raises ``Refused`` or ``Unavailable`` (``overloaded``)."""
+        key = self._gate.key_of(scope, headers)
+        key.require(needed)
+        if needed == "writer":
+            self._check_inbox()
+        return Access(self._log, key, self._workspaces)
+
+    def _check_inbox(self) -> None:
+        """Refuse what would wait for the writer for too long: who waits outside costs nothing."""
+        requests, size = self._log.store.waiting()
+        if requests >= self._limits.inbox_requests_max or size >= self._limits.inbox_bytes_max:
+            raise Unavailable(
+                "overloaded", f"{requests} appends of {size} bytes wait", requests=requests, bytes=size
+            )
+
+
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let a request through to its route, with an ``Access`` of its own, or refuse it.
 
     Async, or the framework would call it in a thread.
     """
-    scope: Scope = handler.opt["scope"]
-    if scope == "open":
-        return
-    state = connection.app.state
-    gate: Gate = state.gate
-    key = gate.key_of(connection)
-    key.require(scope)
-    if scope == "writer":
-        _check_inbox(state.log, state.limits)
-    connection.state.access = Access(state.log, key, state.workspaces)
-
-
-def _check_inbox(log: Turnlog, limits: Limits) -> None:
-    """Refuse what would wait for the writer for too long: who is told to wait does not wait in memory."""
-    requests, size = log.store.waiting()
-    if requests >= limits.inbox_requests_max or size >= limits.inbox_bytes_max:
-        raise Unavailable(
-            "overloaded", f"{requests} appends of {size} bytes wait", requests=requests, bytes=size
-        )
+    needed: Scope = handler.opt["scope"]
+    if needed != "open":
+        admission: Admission = connection.app.state.admission
+        try:
+            access = admission.admit(connection.scope, connection.headers, needed)
+        except KeyRefused as refused:
+            _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
+            raise
+        connection.state.access = access
 
 
 def require_scopes(app: Litestar) -> None:

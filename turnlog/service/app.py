@@ -12,8 +12,9 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
-from turnlog.service.access import OPEN, Access, Workspaces, guard, require_scopes
+from turnlog.service.access import OPEN, Access, Admission, guard, require_scopes
 from turnlog.service.answers import POSITION_HEADER
+from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
 from turnlog.service.edge import Edge
@@ -67,6 +68,7 @@ API: Final = (
 def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, settings: Settings) -> ASGIApp:
     """The service over an open log. Raises ``RuntimeError`` for a route that declares no scope."""
     metrics = Metrics(log, streams)
+    admission = Admission(log, gate, settings.limits)
     app = Litestar(
         [
             Router("/api", route_handlers=API, guards=[guard]),
@@ -78,7 +80,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
                 "gate": gate,
                 "keyring": keyring,
                 "limits": settings.limits,
-                "workspaces": Workspaces(log.store.log),
+                "admission": admission,
                 "streams": streams,
                 "metrics": metrics,
             }
@@ -101,7 +103,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         pdb_on_exception=False,
     )
     require_scopes(app)
-    return Edge(app, metrics)
+    return Edge(Appending(app, log, admission, settings.limits), metrics)
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:

@@ -6,6 +6,7 @@ the type is checked keeps a foreign page from writing to a service on the reader
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -16,8 +17,12 @@ from eventstore.errors import Refused
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
 """In the ``opt`` of a route: its body may be MessagePack."""
 
-_JSON: Final = ("application/json", "application/merge-patch+json")
-_MSGPACK: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
+MSGPACK_TYPES: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+
+_ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
+_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 
 
 class TypedRequest(Request[Any, Any, Any]):
@@ -26,18 +31,44 @@ class TypedRequest(Request[Any, Any, Any]):
     async def json(self) -> Any:
         """The decoded body. Raises ``Refused`` (``unsupported_media_type``, ``nested_too_deeply``)."""
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
-        takes = _JSON + (_MSGPACK if self.route_handler.opt.get("msgpack") else ())
+        takes = JSON_TYPES + (MSGPACK_TYPES if self.route_handler.opt.get("msgpack") else ())
         if kind not in takes:
             raise Refused(
                 "unsupported_media_type",
                 f"the body is {kind or 'of no type'}; this route takes {', '.join(takes)}",
                 takes=list(takes),
             )
+        body, most = await self.body(), self.app.state.limits.json_depth_max
         try:
-            if kind in _MSGPACK:
-                return msgspec.msgpack.decode(await self.body())
-            return msgspec.json.decode(await self.body())
+            if kind in MSGPACK_TYPES:
+                decoded = msgspec.msgpack.decode(body)
+                check_depth(msgspec.json.encode(decoded), most)
+                return decoded
+            check_depth(body, most)
+            return msgspec.json.decode(body)
         except RecursionError:
-            raise Refused("nested_too_deeply", "the body nests too deeply") from None
-        except (msgspec.MsgspecError, UnicodeError, OverflowError, ValueError) as error:
+            raise _too_deep(most) from None
+        except (msgspec.MsgspecError, UnicodeError, OverflowError, ValueError, TypeError) as error:
             raise Refused("invalid_request", f"the body cannot be read: {error}") from None
+
+
+def check_depth(body: bytes, most: int) -> None:
+    """Raise ``Refused`` (``nested_too_deeply``) for JSON whose lists and objects nest deeper than that.
+
+    Without decoding it: of nothing but brackets, each look removes the innermost. Those inside of strings
+    are taken along until they make a difference.
+    """
+    brackets = body.translate(_ROUND, _NO_BRACKETS)
+    for quotes_removed in (False, True):
+        if quotes_removed:
+            brackets = _STRINGS.sub(b"", body).translate(_ROUND, _NO_BRACKETS)
+        for _ in range(most):
+            if not brackets:
+                return
+            brackets = brackets.replace(b"()", b"")
+    if brackets:
+        raise _too_deep(most)
+
+
+def _too_deep(most: int) -> Refused:
+    return Refused("nested_too_deeply", f"the body nests deeper than {most}", limit=most)

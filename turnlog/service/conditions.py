@@ -2,16 +2,15 @@
 
 ``If-Match: "12"`` is an expected version, ``If-Match: *`` means that the context exists, ``If-None-Match: *``
 that it does not. An idempotency key names an append for ever: a UUID is the commit id itself, any other text
-gives one.
+gives one. Headers are looked up by their names in lower case, as servers give them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 from uuid import UUID, uuid5
-
-from litestar.datastructures import Headers
 
 from eventstore.commits import ANY, EXISTS, NO_CONTEXT, ExpectedVersion
 from eventstore.errors import Refused
@@ -28,7 +27,7 @@ _NAMESPACE: Final = UUID("5bd1c4a6-6d4c-4a0e-9a1f-2f6f0f4b8c11")
 _VERSION: Final = re.compile(r'(?:W/)?"(\d{1,18})"')
 
 
-def expected_version(headers: Headers) -> ExpectedVersion:
+def expected_version(headers: Mapping[str, str]) -> ExpectedVersion:
     """What ``If-Match`` and ``If-None-Match`` expect of a write. Raises ``Refused`` (``invalid_header``)."""
     match, none_match = headers.get("if-match"), headers.get("if-none-match")
     if match is not None and none_match is not None:
@@ -47,15 +46,15 @@ def expected_version(headers: Headers) -> ExpectedVersion:
     return int(found[1])
 
 
-def is_known(headers: Headers, version: int) -> bool:
+def is_known(headers: Mapping[str, str], version: int) -> bool:
     """Whether ``If-None-Match`` of a read names this version: then there is nothing new to send."""
     given = headers.get("if-none-match", "")
     return given.strip() == "*" or str(version) in _VERSION.findall(given)
 
 
-def commit_id(headers: Headers) -> UUID | None:
+def commit_id(headers: Mapping[str, str]) -> UUID | None:
     """The commit id that ``Idempotency-Key`` names. Raises ``Refused`` (``invalid_header``)."""
-    key = headers.get(IDEMPOTENCY_HEADER)
+    key = headers.get("idempotency-key")
     if key is None:
         return None
     key = key.strip().strip('"')
@@ -67,9 +66,9 @@ def commit_id(headers: Headers) -> UUID | None:
         return uuid5(_NAMESPACE, key)
 
 
-def at_least(headers: Headers) -> int | None:
+def at_least(headers: Mapping[str, str]) -> int | None:
     """The position that an answer must know of. Raises ``Refused`` (``invalid_header``)."""
-    given = headers.get(AT_LEAST_HEADER)
+    given = headers.get("turnlog-at-least")
     if given is None:
         return None
     if not re.fullmatch(r"\d{1,18}", given.strip()):

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import structlog
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from uuid_utils.compat import uuid7
+from uuid_utils import uuid7
 
 from turnlog.service.metrics import Metrics
 

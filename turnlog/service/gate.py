@@ -7,29 +7,21 @@ point here, or by sending what needs no permission. So without keys the name is 
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
-
-import structlog
-from litestar.connection import ASGIConnection
-from litestar.datastructures import Headers
+from collections.abc import Collection, Mapping
+from typing import Any, Final
+from urllib.parse import parse_qs, urlsplit
 
 from eventstore.errors import Refused
 from eventstore.units import Clock, wall_clock_us
 from turnlog.service.exposure import is_loopback
 from turnlog.service.keyring import Keyring
-from turnlog.service.keys import Key, KeyRefused, refusal
+from turnlog.service.keys import Key, refusal
 from turnlog.service.tickets import Tickets
-
-Asking: TypeAlias = ASGIConnection[Any, Any, Any, Any]
 
 TICKET: Final = "ticket"
 """The query parameter that holds one."""
 
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-
-_logger: Final = structlog.get_logger("turnlog.service")
 
 
 class Gate:
@@ -48,15 +40,18 @@ class Gate:
         self._origins = origins
         self._clock = clock
 
-    def key_of(self, connection: Asking) -> Key:
-        """The key in whose name it is asked. Raises ``KeyRefused``, or ``Refused`` (``invalid_header``)."""
-        try:
-            key = self._key_of(connection)
-        except KeyRefused as refused:
-            _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
-            raise
+    def key_of(self, scope: Any, headers: Mapping[str, str]) -> Key:
+        """In whose name a request is made. Raises ``KeyRefused``, or ``Refused`` (``invalid_header``)."""
+        text, now = _sent_key(headers), self._clock()
+        ticket = _ticket(scope["query_string"]) if text is None else None
+        if ticket is None:
+            key = self._keyring.authenticate(text, now)
+        elif scope["method"] == "GET":
+            key = self.tickets.redeem(ticket, scope["path"], now)
+        else:
+            raise refusal("ticket_invalid", "a ticket is for GET only", "elsewhere")
         if not self._keyring.required:
-            _check_nearness(connection, self._origins)
+            _check_nearness(scope["method"], headers, self._origins)
         return key
 
     def is_live(self, key_id: str) -> bool:
@@ -68,18 +63,8 @@ class Gate:
         now = self._clock()
         return self.tickets.issue(key, path, now), now + self.tickets.life_us
 
-    def _key_of(self, connection: Asking) -> Key:
-        text, now = _sent_key(connection.headers), self._clock()
-        if text is None and connection.scope["query_string"]:
-            ticket = connection.query_params.get(TICKET)
-            if ticket is not None:
-                if _method(connection) != "GET":
-                    raise refusal("ticket_invalid", "a ticket is for GET only", "elsewhere")
-                return self.tickets.redeem(ticket, connection.scope["path"], now)
-        return self._keyring.authenticate(text, now)
 
-
-def _sent_key(headers: Headers) -> str | None:
+def _sent_key(headers: Mapping[str, str]) -> str | None:
     """From ``Authorization: Bearer``, or ``X-Api-Key``, as the clients of model providers send theirs."""
     authorization = headers.get("authorization")
     if authorization is None:
@@ -88,15 +73,22 @@ def _sent_key(headers: Headers) -> str | None:
     return text.strip() if scheme.lower() == "bearer" else authorization
 
 
-def _check_nearness(connection: Asking, origins: Collection[str]) -> None:
-    host, origin = connection.headers.get("host", ""), connection.headers.get("origin")
+def _ticket(query: bytes) -> str | None:
+    """The ticket in a query."""
+    if b"ticket=" not in query:
+        return None
+    return next(iter(parse_qs(query.decode("latin-1")).get(TICKET, ())), None)
+
+
+def _check_nearness(method: str, headers: Mapping[str, str], origins: Collection[str]) -> None:
+    host, origin = headers.get("host", ""), headers.get("origin")
     if not is_loopback(_name_of(host)):
         raise Refused(
             "invalid_header",
             "Host: without keys the service answers to this machine's own names only; use 127.0.0.1",
             header="Host",
         )
-    if origin is None or _method(connection) in _READS:
+    if origin is None or method in _READS:
         return
     if urlsplit(origin).netloc != host and origin not in origins and "*" not in origins:
         raise Refused(
@@ -104,11 +96,6 @@ def _check_nearness(connection: Asking, origins: Collection[str]) -> None:
             "Origin: a page of another site may not write; name it in cors_origins",
             header="Origin",
         )
-
-
-def _method(connection: Asking) -> str:
-    scope: Any = connection.scope
-    return scope["method"]
 
 
 def _name_of(host: str) -> str:

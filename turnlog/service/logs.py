@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
+from collections import deque
 from typing import Any, Final
 
 import msgspec
@@ -13,6 +15,8 @@ from turnlog.service.keys import without_secrets
 from turnlog.service.settings import LogLevel
 
 _LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+_lines: Final = msgspec.json.Encoder(enc_hook=str)
 
 
 def configure(level: LogLevel) -> None:
@@ -30,16 +34,28 @@ def configure(level: LogLevel) -> None:
 
 
 class _Logger:
-    """Writes events: the last processor hands over their members, and nothing else is needed."""
+    """Writes lines, those of one turn of the event loop at once."""
 
     def __init__(self, *_: object) -> None:
-        self._write = sys.stderr.write
+        self._lines: deque[bytes] = deque()
 
-    def msg(self, **members: Any) -> None:
+    def msg(self, *, timestamp: str, level: str, event: str, **facts: Any) -> None:
         """Write one line."""
-        self._write(msgspec.json.encode(members, enc_hook=str).decode() + "\n")
+        line = {"timestamp": timestamp, "level": level, "event": event, **facts}
+        self._lines.append(_lines.encode(line) + b"\n")
+        if len(self._lines) == 1:
+            try:
+                asyncio.get_running_loop().call_soon(self._write)
+            except RuntimeError:  # another thread's: it has no loop
+                self._write()
 
     debug = info = warning = error = critical = msg
+
+    def _write(self) -> None:
+        file = sys.stderr.buffer
+        while self._lines:
+            file.write(self._lines.popleft())
+        file.flush()
 
 
 class _Handler(logging.Handler):

@@ -21,6 +21,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
 from eventstore.errors import CODES, TurnlogError
+from turnlog.facade import Turnlog
 from turnlog.service.health import note
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -78,16 +79,19 @@ def problem(
     fields: Mapping[str, object] = MappingProxyType({}),
     *,
     status: int | None = None,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] = MappingProxyType({}),
 ) -> Response[dict[str, object]]:
     """The response for a code."""
-    body, headers = problem_of(code, detail, fields, status), dict(headers or {})
-    if code in _WAITING:
-        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    if body["status"] == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+    body = problem_of(code, detail, fields, status)
     status = cast("int", body["status"])
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
+    more = dict(headers) | _headers_of(code, status)
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=more)
+
+
+def _headers_of(code: str, status: int) -> dict[str, str]:
+    if code in _WAITING:
+        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    return {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
 
 
 def _plain(value: object) -> object:
@@ -96,9 +100,14 @@ def _plain(value: object) -> object:
 
 
 def of_turnlog(request: ASGIConnection[Any, Any, Any, Any], error: TurnlogError) -> Response[Any]:
-    """A refusal of ours. A version that a header expected is a precondition of HTTP's own."""
-    note(request.app.state.log, error)
-    conditional = "if-match" in request.headers or "if-none-match" in request.headers
+    """A refusal of ours."""
+    return refusal(request.app.state.log, request.headers, error)
+
+
+def refusal(log: Turnlog, headers: Mapping[str, str], error: TurnlogError) -> Response[Any]:
+    """The response for an error of ours. A version that a header expected is a precondition of HTTP's own."""
+    note(log, error)
+    conditional = "if-match" in headers or "if-none-match" in headers
     failed = conditional and error.code in ("wrong_expected_version", "context_exists")
     return problem(error.code, error.message, error.fields, status=412 if failed else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.problems import problems
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.settings import Limits
 from turnlog.service.strict import event
 
 
@@ -48,25 +50,35 @@ async def append_commit(
     The body is JSON, or MessagePack (`application/msgpack`) of the same shape. A repeat with the same
     `commit_id` gives the first outcome and writes nothing, for ever.
     """
+    limits: Limits = request.app.state.limits
+    return await append(access, request.headers, data, limits.commit_events_max)
+
+
+async def append(
+    access: Access, headers: Mapping[str, str], data: AppendCommit, events_max: int
+) -> Answer[Written]:
+    """What the route does, however it was reached."""
+    if len(data.events) > events_max:
+        raise Refused("commit_too_large", f"a commit has at most {events_max} events", limit=events_max)
     events = [event(given) for given in data.events]
     if not access.sees(data.context_id):
         events = _creating(access, data.context_id, events)
     committed = await access.log.store.append(
         data.context_id,
         events,
-        expected_version=_expected(request, data),
-        commit_id=data.commit_id or commit_id(request.headers),
+        expected_version=_expected(headers, data),
+        commit_id=data.commit_id or commit_id(headers),
         metadata=data.metadata,
         epoch=data.epoch,
     )
     return written(data.context_id, committed)
 
 
-def _expected(request: Request[Any, Any, Any], data: AppendCommit) -> ExpectedVersion:
+def _expected(headers: Mapping[str, str], data: AppendCommit) -> ExpectedVersion:
     """The body's, or that of the headers."""
     match data.expected_version:
         case "any":
-            return expected_version(request.headers)
+            return expected_version(headers)
         case "exists":
             return EXISTS
         case version:
