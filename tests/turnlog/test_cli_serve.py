@@ -14,11 +14,11 @@ import pytest
 from commands import Ran, Terminal, environment, on_terminal, spawn
 
 from turnlog.service import server
-from turnlog.service.configuration import FIELDS, Source, load
+from turnlog.service.configuration import FIELDS, load
 from turnlog.service.key_file import path_in
 from turnlog.service.settings import Settings
 
-Served: TypeAlias = list[tuple[Settings, dict[str, Source]]]
+Served: TypeAlias = list[Settings]
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """What the service was started with."""
     started: Served = []
 
-    def serve(settings: Settings, sources: dict[str, Source]) -> int:
-        started.append((settings, sources))
+    def serve(settings: Settings) -> int:
+        started.append(settings)
         return 0
 
     monkeypatch.setattr(server, "serve", serve)
@@ -101,21 +101,17 @@ def test_every_flag_is_a_setting(terminal: Terminal, served: Served) -> None:
         *("--projection", "c:d", "--allow-unsafe-file-system", "--set", "limits.connections_max=5"),
         *("--set", "sweep.lease_seconds = 9.5"),
     )
-    ((settings, sources),) = served
+    (settings,) = served
     assert (settings.host, settings.port, settings.log_level) == ("::1", 80, "error")
     assert (settings.projections, settings.allow_unsafe_file_system) == (("a:b", "c:d"), True)
     assert (settings.limits.connections_max, settings.sweep.lease_seconds) == (5, 9.5)
     assert settings.data == str(terminal.data)
-    assert {name for name, source in sources.items() if source == "flag"} == {
-        *("host", "port", "log_level", "projections", "allow_unsafe_file_system", "data"),
-        *("limits.connections_max", "sweep.lease_seconds"),
-    }
 
 
 def test_verbose_logs_everything(terminal: Terminal, served: Served) -> None:
     terminal.ok("serve", "--verbose")
     terminal.ok("serve", "--verbose", "--log-level", "info")
-    assert [settings.log_level for settings, _ in served] == ["debug", "info"]
+    assert [settings.log_level for settings in served] == ["debug", "info"]
 
 
 @pytest.mark.parametrize(

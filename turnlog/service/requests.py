@@ -6,7 +6,7 @@ from typing import Annotated, Literal, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 from msgspec import UNSET, UnsetType
 
 from eventstore.content import Json, Name, Role, TextPart
@@ -17,21 +17,25 @@ from turnlog.moments import named_moment
 from turnlog.service.strict import EventIn, PartIn, Time
 
 AtVersionQuery: TypeAlias = Annotated[
-    int | None, Parameter(ge=0, description="As of right after the context's event of this version.")
+    int | None, QueryParameter(ge=0, description="As of right after the context's event of this version.")
 ]
 AtPositionQuery: TypeAlias = Annotated[
-    int | None, Parameter(ge=0, description="As of the moment when the log had this position.")
+    int | None, QueryParameter(ge=0, description="As of the moment when the log had this position.")
 ]
 AtTimeQuery: TypeAlias = Annotated[
     str | None,
-    Parameter(description="As of this time: RFC 3339 with an offset.", schema_extra={"format": "date-time"}),
+    QueryParameter(
+        description="As of this time: RFC 3339 with an offset.", schema_extra={"format": "date-time"}
+    ),
 ]
 AtMessageQuery: TypeAlias = Annotated[
-    UUID | None, Parameter(description="As of right after this message of the context was added.")
+    UUID | None, QueryParameter(description="As of right after this message of the context was added.")
 ]
-LimitQuery: TypeAlias = Annotated[int, Parameter(ge=1, le=1_000, description="Items of the page at most.")]
+LimitQuery: TypeAlias = Annotated[
+    int, QueryParameter(ge=1, le=1_000, description="Items of the page at most.")
+]
 CursorQuery: TypeAlias = Annotated[
-    str | None, Parameter(max_length=1_000, description="`next_cursor` of the page before.")
+    str | None, QueryParameter(max_length=1_000, description="`next_cursor` of the page before.")
 ]
 
 

@@ -37,6 +37,9 @@ from turnlog.service.tickets import Tickets
 CHECK_TICKS: Final = 5
 """Of uvicorn's ten in a second: between two looks at the connections for silence."""
 
+BACKLOG: Final = 2_048
+"""Connections that wait to be taken, when a thousand readers come back at once."""
+
 OTHER_FILES: Final = 200
 """File descriptors besides the connections': the log, the views, standard streams, what libraries open."""
 
@@ -61,7 +64,7 @@ class Service:
 
 
 def run(settings: Settings, started: Callable[[str], None] = lambda _: None) -> int:
-    """Serve until a signal. ``started`` is told the address when requests are taken."""
+    """Serve until SIGTERM or SIGINT. ``started`` is told the address when requests are taken."""
     configure(settings.log_level)
     uvloop.run(_run(settings, started))
     return 0
@@ -69,11 +72,19 @@ def run(settings: Settings, started: Callable[[str], None] = lambda _: None) -> 
 
 async def _run(settings: Settings, started: Callable[[str], None]) -> None:
     _raise_file_limit(settings.limits.connections_max)
-    listener = listen(settings.host, settings.port)
+    with listen(settings.host, settings.port) as listener:
+        await _serve(settings, listener, started)
+
+
+async def _serve(settings: Settings, listener: socket.socket, started: Callable[[str], None]) -> None:
     async with opened(settings) as service:
-        address = listener.getsockname()[0]
-        check_exposure(settings, service.keyring.required, address)
-        await serve_on(service, listener, started)
+        check_exposure(settings, service.keyring.required, listener.getsockname()[0])
+        server = Server(service, started)
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(each, server.stop)
+        await server.serve(sockets=[listener])
+    _logger.info("stopped", position=service.log.store.acknowledged)
 
 
 @asynccontextmanager
@@ -91,73 +102,54 @@ async def opened(settings: Settings) -> AsyncGenerator[Service]:
             yield service
 
 
-async def serve_on(
-    service: Service, listener: socket.socket, started: Callable[[str], None] = lambda _: None
-) -> None:
-    """Take requests from a socket until SIGTERM or SIGINT, then end in good order; a second one hurries."""
-    settings = service.settings
-    server = _Server(
-        uvicorn.Config(
-            service.app,
-            http=limited(settings.limits),
-            ws="none",
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=round(settings.limits.idle_seconds_max),
-            timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # pyright: ignore[reportArgumentType] -- a number of seconds to asyncio
-            backlog=2_048,
-        ),
-        lambda address: (_tell(service, address), started(address)),
-    )
+class Server(uvicorn.Server):
+    """uvicorn over a service, with our limits and an end in good order."""
 
-    def stop() -> None:
-        server.force_exit = server.should_exit
-        server.should_exit = True
-        service.streams.connections.stop()
+    def __init__(self, service: Service, started: Callable[[str], None] = lambda _: None) -> None:
+        settings = service.settings
+        super().__init__(
+            uvicorn.Config(
+                service.app,
+                http=limited(settings.limits),
+                ws="none",
+                loop="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=round(settings.limits.idle_seconds_max),
+                timeout_graceful_shutdown=settings.shutdown_grace_seconds,  # pyright: ignore[reportArgumentType] -- a number of seconds to asyncio
+                backlog=BACKLOG,
+            )
+        )
+        self._service = service
+        self._started = started
 
-    loop = asyncio.get_running_loop()
-    signals = (signal.SIGTERM, signal.SIGINT)
-    for each in signals:
-        loop.add_signal_handler(each, stop)
-    try:
-        await server.serve(sockets=[listener])
-    finally:
-        for each in signals:
-            loop.remove_signal_handler(each)
-    _logger.info("stopped", position=service.log.store.acknowledged)
-
-
-def _tell(service: Service, address: str) -> None:
-    _logger.info(
-        "serving",
-        address=address,
-        data=str(service.log.store.path),
-        position=service.log.store.acknowledged,
-        keys_required=service.keyring.required,
-    )
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, with our signals, our limits, and a word when it is ready."""
-
-    def __init__(self, config: uvicorn.Config, ready: Callable[[str], object]) -> None:
-        super().__init__(config)
-        self._ready = ready
+    def stop(self) -> None:
+        """End the streams, take no more, let requests finish; ask twice, and none is waited for."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+        self._service.streams.connections.stop()
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:
-        """They are handled by the loop."""
+        """Whoever runs it handles them."""
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to take requests."""
+        """Begin to take requests, and say where."""
         await super().startup(sockets)
-        for listener in sockets or ():
-            self._ready(address_of(listener))
+        log, keys = self._service.log, self._service.keyring
+        for address in map(address_of, sockets or ()):
+            _logger.info(
+                "serving",
+                address=address,
+                data=str(log.store.path),
+                position=log.store.acknowledged,
+                keys_required=keys.required,
+            )
+            self._started(address)
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, delete, get, put
-from litestar.params import JSONBody, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, JSONBody, QueryParameter
 from msgspec import UNSET
 
 from eventstore.errors import NotFound
@@ -20,7 +21,7 @@ from turnlog.service.problems import problems
 from turnlog.service.requests import AtPositionQuery, AtTimeQuery, AtVersionQuery, PutBranch, moment
 from turnlog.service.routes.contexts import CONFLICTS
 
-NamePath: TypeAlias = Annotated[str, Parameter(min_length=1, max_length=100)]
+NamePath: TypeAlias = Annotated[str, QueryParameter(min_length=1, max_length=100)]
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -53,9 +54,9 @@ def _of(state: ContextState, name: str) -> Branch:
     responses=problems("context_not_found", "version_not_found"),
 )
 async def list_branches(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
+    context_id: FromPath[UUID],
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -73,7 +74,9 @@ async def list_branches(
     opt=READER,
     responses=problems("context_not_found", "branch_not_found"),
 )
-async def read_branch(access: Access, context_id: UUID, name: NamePath) -> Answer[Branch]:
+async def read_branch(
+    access: NamedDependency[Access], context_id: FromPath[UUID], name: NamePath
+) -> Answer[Branch]:
     """One branch."""
     state = await access.context(context_id).state()
     return Answer(_of(state, name), position=access.position, etag=state.version)
@@ -87,9 +90,9 @@ async def read_branch(access: Access, context_id: UUID, name: NamePath) -> Answe
     ),
 )
 async def put_branch(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
+    context_id: FromPath[UUID],
     name: NamePath,
     data: JSONBody[PutBranch],
 ) -> Answer[Written]:
@@ -115,7 +118,10 @@ async def put_branch(
     responses=problems("context_not_found", "branch_not_found", "branch_active", *CONFLICTS),
 )
 async def delete_branch(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, name: NamePath
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    name: NamePath,
 ) -> Answer[Written]:
     """Forget a branch's name; its messages stay."""
     return await access.append(request.headers, context_id, BranchDeleted(name))

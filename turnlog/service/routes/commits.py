@@ -7,6 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from litestar import Request, post
+from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec.structs import replace
 
@@ -43,7 +44,7 @@ from turnlog.service.strict import event
     ),
 )
 async def append_commit(
-    access: Access, request: Request[Any, Any, Any], data: JSONBody[AppendCommit]
+    access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[AppendCommit]
 ) -> Answer[Written]:
     """Append the events of one commit to a context: all of them become visible, or none.
 

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, delete, get, patch, post, put
-from litestar.params import JSONBody, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from eventstore.commits import NO_CONTEXT
 from eventstore.events import ContextCreated, ContextDeleted, ContextUpdated, StateChanged
@@ -51,7 +52,7 @@ class ContextAnswer(ContextState, frozen=True, kw_only=True):
 
 @post("/contexts", opt=WRITER, status_code=201, responses=problems("context_exists", *CONFLICTS))
 async def create_context(
-    access: Access, request: Request[Any, Any, Any], data: JSONBody[CreateContext]
+    access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[CreateContext]
 ) -> Answer[Written]:
     """Create a context.
 
@@ -68,12 +69,12 @@ async def create_context(
 
 @get("/contexts", opt=READER, responses=problems("invalid_argument", "views_behind"))
 async def list_contexts(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    workspace: Annotated[str | None, Parameter(max_length=100)] = None,
+    workspace: Annotated[str | None, QueryParameter(max_length=100)] = None,
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
-    include_deleted: bool = False,
+    include_deleted: FromQuery[bool] = False,
 ) -> Answer[Page[ContextSummary]]:
     """List contexts, those that changed last first: metadata only, in pages."""
     wanted = workspace if access.workspace is None else access.workspace_for(workspace)
@@ -95,10 +96,10 @@ async def list_contexts(
     ),
 )
 async def read_context(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
-    branch: Annotated[str | None, Parameter(max_length=100)] = None,
+    context_id: FromPath[UUID],
+    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -127,7 +128,10 @@ async def read_context(
 
 @patch("/contexts/{context_id:uuid}", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
 async def patch_context(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[PatchContext]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    data: JSONBody[PatchContext],
 ) -> Answer[Written]:
     """Change title, config, attributes or tags by an RFC 7396 merge patch."""
     return await access.append(request.headers, context_id, ContextUpdated(data.changes()))
@@ -140,10 +144,10 @@ async def patch_context(
     responses=problems("context_not_found", *CONFLICTS),
 )
 async def delete_context(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
-    reason: Annotated[str | None, Parameter(max_length=1_000)] = None,
+    context_id: FromPath[UUID],
+    reason: Annotated[str | None, QueryParameter(max_length=1_000)] = None,
 ) -> Answer[Written]:
     """Tombstone a context: it takes no more events, and its history stays readable."""
     return await access.append(request.headers, context_id, ContextDeleted(reason))
@@ -151,7 +155,10 @@ async def delete_context(
 
 @put("/contexts/{context_id:uuid}/state", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
 async def put_state(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[PutState]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    data: JSONBody[PutState],
 ) -> Answer[Written]:
     """Record the application's own state."""
     return await access.append(request.headers, context_id, StateChanged(data.state, data.detail))
@@ -164,7 +171,10 @@ async def put_state(
     responses=problems("context_not_found", "version_not_found", "moment_before_creation", *CONFLICTS),
 )
 async def fork_context(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[Fork]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    data: JSONBody[Fork],
 ) -> Answer[Written]:
     """Make a new context that shares this one's history up to a moment, by reference.
 

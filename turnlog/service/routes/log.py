@@ -8,7 +8,8 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from eventstore.errors import Refused
 from eventstore.units import At
@@ -27,12 +28,12 @@ CONTEXTS_MAX = 100
 
 PositionQuery: TypeAlias = Annotated[
     str | None,
-    Parameter(max_length=20, description="A position, excluded, or `now`: only what is new."),
+    QueryParameter(max_length=20, description="A position, excluded, or `now`: only what is new."),
 ]
 FormatQuery: TypeAlias = Annotated[
     Literal["json", "ndjson", "sse"] | None,
-    Parameter(
-        query="format",
+    QueryParameter(
+        name="format",
         description="Instead of an `Accept` header: a page, lines of JSON, or server-sent events.",
     ),
 ]
@@ -76,15 +77,15 @@ def wanted_format(headers: Headers, given: str | None) -> str:
 
 @get("/events", opt=READER, responses=problems("invalid_argument", "commit_damaged", "too_many_connections"))
 async def read_events(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     after: PositionQuery = None,
     kinds: Annotated[
-        str | None, Parameter(max_length=1_000, description="Tags, separated by commas.")
+        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
     ] = None,
-    live: bool = False,
-    limit: Annotated[int, Parameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
+    live: FromQuery[bool] = False,
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:
     """The events of the log, in order: a page, or all of them as lines or server-sent events.
@@ -100,16 +101,16 @@ async def read_events(
     responses=problems("context_not_found", "invalid_argument", "commit_damaged", "too_many_connections"),
 )
 async def read_context_events(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    context_id: UUID,
+    context_id: FromPath[UUID],
     after: PositionQuery = None,
     kinds: Annotated[
-        str | None, Parameter(max_length=1_000, description="Tags, separated by commas.")
+        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
     ] = None,
-    live: bool = False,
-    limit: Annotated[int, Parameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
+    live: FromQuery[bool] = False,
+    limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:
     """The events of a context; otherwise as `/api/events`."""
@@ -165,10 +166,10 @@ def _page(
     responses=problems("context_not_found", "too_many_connections"),
 )
 async def follow_context(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    context_id: UUID,
+    context_id: FromPath[UUID],
     after: PositionQuery = None,
 ) -> Response[bytes]:
     """Signals of a context as server-sent events: what happened and where, without content.
@@ -180,11 +181,11 @@ async def follow_context(
 
 @get("/sse", opt=READER, responses=problems("context_not_found", "invalid_argument", "too_many_connections"))
 async def follow_contexts(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     contexts: Annotated[
-        str, Parameter(max_length=40 * CONTEXTS_MAX, description="Ids, separated by commas.")
+        str, QueryParameter(max_length=40 * CONTEXTS_MAX, description="Ids, separated by commas.")
     ],
     after: PositionQuery = None,
 ) -> Response[bytes]:
@@ -211,7 +212,7 @@ def _signals(
 
 
 @get("/log/head", opt=READER)
-async def read_head(access: Access) -> Answer[LogHead]:
+async def read_head(access: NamedDependency[Access]) -> Answer[LogHead]:
     """The log's last position and the chain over all commits up to it."""
     head = access.log.store.head()
     return Answer(LogHead(head.position, head.recorded_at, head.chain.hex()), position=head.position)

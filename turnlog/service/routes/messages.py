@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, get, post
-from litestar.params import JSONBody, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from eventstore.content import Part, Role
 from eventstore.errors import NotFound, Refused
@@ -36,9 +37,9 @@ BATCH_MAX = 100
 """Messages that one request reads with their bodies."""
 
 PlaceQuery: TypeAlias = Annotated[
-    str | None, Parameter(max_length=1_000, description="A version of the context, or a cursor.")
+    str | None, QueryParameter(max_length=1_000, description="A version of the context, or a cursor.")
 ]
-TimeQuery: TypeAlias = Annotated[str | None, Parameter(schema_extra={"format": "date-time"})]
+TimeQuery: TypeAlias = Annotated[str | None, QueryParameter(schema_extra={"format": "date-time"})]
 
 
 class MessageAnswer(MessageEntry, frozen=True, kw_only=True):
@@ -68,7 +69,10 @@ class Batch(msgspec.Struct, frozen=True):
     ),
 )
 async def append_message(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[AppendMessage]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    data: JSONBody[AppendMessage],
 ) -> Answer[Written]:
     """Append a message to a branch.
 
@@ -100,20 +104,20 @@ async def append_message(
     responses=problems("context_not_found", "branch_not_found", "version_not_found", "invalid_argument"),
 )
 async def list_messages(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
-    branch: Annotated[str | None, Parameter(max_length=100)] = None,
-    all_branches: bool = False,
-    role: Role | None = None,
-    message_type: Annotated[str | None, Parameter(query="type", max_length=100)] = None,
+    context_id: FromPath[UUID],
+    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
+    all_branches: FromQuery[bool] = False,
+    role: FromQuery[Role | None] = None,
+    message_type: Annotated[str | None, QueryParameter(name="type", max_length=100)] = None,
     since: TimeQuery = None,
     until: TimeQuery = None,
     limit: LimitQuery = 50,
     before: PlaceQuery = None,
     after: PlaceQuery = None,
-    last: Annotated[int | None, Parameter(ge=1, le=1_000)] = None,
-    include: Literal["body"] | None = None,
+    last: Annotated[int | None, QueryParameter(ge=1, le=1_000)] = None,
+    include: FromQuery[Literal["body"] | None] = None,
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -163,9 +167,9 @@ def _whole(body: MessageBody) -> MessageAnswer:
 
 @get("/messages/batch", opt=READER, responses=problems("invalid_argument"))
 async def read_messages(
-    access: Access,
+    access: NamedDependency[Access],
     ids: Annotated[
-        str, Parameter(max_length=100 * BATCH_MAX, description="Message ids, separated by commas.")
+        str, QueryParameter(max_length=100 * BATCH_MAX, description="Message ids, separated by commas.")
     ],
 ) -> Answer[Batch]:
     """Many messages with their content, in the order asked; those not found are named."""
@@ -192,9 +196,9 @@ def _id(text: str) -> UUID:
 
 @get("/messages/{message_id:uuid}", opt=READER, responses=problems("message_not_found", "version_not_found"))
 async def read_message(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    message_id: UUID,
+    message_id: FromPath[UUID],
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -214,7 +218,10 @@ async def read_message(
     responses=problems("message_not_found", *CONFLICTS),
 )
 async def redact_message(
-    access: Access, request: Request[Any, Any, Any], message_id: UUID, data: JSONBody[Redact]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    message_id: FromPath[UUID],
+    data: JSONBody[Redact],
 ) -> Answer[Written]:
     """Withdraw a message's text: from now on no read at any moment shows it."""
     context_id = access.context_of(message_id)

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from litestar import Request, get
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, QueryParameter
 
 from eventstore.errors import Refused
 from projections.answers import Diff, HistoryEntry, Page
@@ -21,10 +22,10 @@ from turnlog.service.requests import LimitQuery
 
 @get("/contexts/{context_id:uuid}/history", opt=READER, responses=problems("context_not_found"))
 async def read_history(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
-    after: Annotated[str, Parameter(max_length=1_000, description="A version, or a cursor.")] = "0",
+    context_id: FromPath[UUID],
+    after: Annotated[str, QueryParameter(max_length=1_000, description="A version, or a cursor.")] = "0",
     limit: LimitQuery = 100,
 ) -> Answer[Page[HistoryEntry]]:
     """What changed when: each event, the chunks between two others as one entry."""
@@ -45,18 +46,18 @@ async def read_history(
     ),
 )
 async def read_diff(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    context_id: UUID,
+    context_id: FromPath[UUID],
     from_: Annotated[
         str,
-        Parameter(
-            query="from",
+        QueryParameter(
+            name="from",
             max_length=100,
             description="now, v12, p90, RFC 3339, or m and a message's id; ~3 after it: 3 events before.",
         ),
     ],
-    to: Annotated[str, Parameter(max_length=100, description="Another moment.")] = "now",
+    to: Annotated[str, QueryParameter(max_length=100, description="Another moment.")] = "now",
     limit: LimitQuery = 1_000,
 ) -> Answer[Diff]:
     """What differs between two moments, in either order: metadata, state, branches, messages, streams."""

@@ -7,7 +7,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, post
-from litestar.params import JSONBody, Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from eventstore.errors import Refused
 from eventstore.events import StreamResumed, StreamStarted
@@ -27,7 +28,7 @@ from turnlog.service.streams import Streams
 from turnlog.service.strict import ChunkIn, micros
 
 EpochQuery: TypeAlias = Annotated[
-    int, Parameter(ge=1, description="The producer's: after a resume a lower one is refused.")
+    int, QueryParameter(ge=1, description="The producer's: after a resume a lower one is refused.")
 ]
 OF_STREAMS = (
     "stream_not_found",
@@ -70,7 +71,10 @@ class Stopped(msgspec.Struct, frozen=True):
     responses=problems("context_not_found", "message_exists", "too_many_open_streams", *CONFLICTS),
 )
 async def start_stream(
-    access: Access, request: Request[Any, Any, Any], context_id: UUID, data: JSONBody[StartStream]
+    access: NamedDependency[Access],
+    request: Request[Any, Any, Any],
+    context_id: FromPath[UUID],
+    data: JSONBody[StartStream],
 ) -> Answer[Started]:
     """Open a stream: an answer that will arrive in chunks. It is a message of its branch at once."""
     context, key = access.context(context_id), commit_id(request.headers)
@@ -96,7 +100,9 @@ async def start_stream(
     status_code=200,
     responses=problems("epoch_not_higher", *OF_STREAMS, *CONFLICTS),
 )
-async def resume_stream(access: Access, message_id: UUID, data: JSONBody[ResumeStream]) -> Answer[Started]:
+async def resume_stream(
+    access: NamedDependency[Access], message_id: FromPath[UUID], data: JSONBody[ResumeStream]
+) -> Answer[Started]:
     """Take over a stream whose producer died: whoever has a lower epoch is refused from now on."""
     context = access.log.context(access.context_of(message_id))
     epoch = data.epoch or 2
@@ -122,10 +128,10 @@ async def resume_stream(access: Access, message_id: UUID, data: JSONBody[ResumeS
     responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
 )
 async def send_chunks(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    message_id: UUID,
+    message_id: FromPath[UUID],
     epoch: EpochQuery = 1,
 ) -> Response[Durable]:
     """Send chunks: one, an array, or lines of JSON for as long as the stream goes on.
@@ -155,16 +161,18 @@ async def send_chunks(
     responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
 )
 async def ingest_stream(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    context_id: UUID,
-    dialect: Annotated[str, Parameter(max_length=50, description="Of the body: openai_chat or anthropic.")],
-    model: Annotated[str | None, Parameter(max_length=200)] = None,
-    branch: Annotated[str | None, Parameter(max_length=100)] = None,
-    message_id: UUID | None = None,
-    keep_raw: bool = False,
-    tee: bool = False,
+    context_id: FromPath[UUID],
+    dialect: Annotated[
+        str, QueryParameter(max_length=50, description="Of the body: openai_chat or anthropic.")
+    ],
+    model: Annotated[str | None, QueryParameter(max_length=200)] = None,
+    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
+    message_id: FromQuery[UUID | None] = None,
+    keep_raw: FromQuery[bool] = False,
+    tee: FromQuery[bool] = False,
 ) -> Response[bytes]:
     """Record a provider's stream: the body is its server-sent events as they arrive.
 
@@ -192,9 +200,9 @@ async def ingest_stream(
     responses=problems(*OF_STREAMS, *CONFLICTS),
 )
 async def finalize_stream(
-    access: Access,
+    access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    message_id: UUID,
+    message_id: FromPath[UUID],
     data: JSONBody[Finalize],
     epoch: EpochQuery = 1,
 ) -> Answer[Written]:
@@ -213,7 +221,7 @@ async def finalize_stream(
     status_code=200,
     responses=problems(*OF_STREAMS, "outcome_unknown"),
 )
-async def stop_stream(access: Access, message_id: UUID) -> Answer[Stopped]:
+async def stop_stream(access: NamedDependency[Access], message_id: FromPath[UUID]) -> Answer[Stopped]:
     """Stop a stream and keep what arrived; idempotent. Its producer is refused from now on."""
     context: Context = access.log.context(access.context_of(message_id))
     return Answer(Stopped(message_id, await context.stop(message_id)), position=access.position)

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery, QueryParameter
 
 from eventstore.errors import Refused
 from projections.answers import ChunkPage, Timeline
@@ -22,11 +23,13 @@ from turnlog.service.streams import Streams
 
 DialectQuery: TypeAlias = Annotated[
     str,
-    Parameter(max_length=50, description="turnlog, openai_chat, anthropic, ai_sdk, text or raw."),
+    QueryParameter(max_length=50, description="turnlog, openai_chat, anthropic, ai_sdk, text or raw."),
 ]
 AfterQuery: TypeAlias = Annotated[
     str | None,
-    Parameter(max_length=20, description="The last sequence that the reader has; `now`: only what is new."),
+    QueryParameter(
+        max_length=20, description="The last sequence that the reader has; `now`: only what is new."
+    ),
 ]
 OF_READING = (
     "message_not_found",
@@ -43,11 +46,11 @@ OF_READING = (
     responses=problems("message_not_found", "stream_not_open", "message_redacted", "invalid_argument"),
 )
 async def read_chunks(
-    access: Access,
-    message_id: UUID,
-    after: Annotated[int, Parameter(ge=0)] = 0,
-    limit: Annotated[int, Parameter(ge=1, le=10_000)] = 1_000,
-    raw: bool = False,
+    access: NamedDependency[Access],
+    message_id: FromPath[UUID],
+    after: Annotated[int, QueryParameter(ge=0)] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1_000,
+    raw: FromQuery[bool] = False,
 ) -> Answer[ChunkPage]:
     """Stored chunks after a sequence. `has_more` is true when further ones are stored already.
 
@@ -63,7 +66,7 @@ async def read_chunks(
     opt=READER,
     responses=problems("message_not_found", "stream_not_open"),
 )
-async def read_timeline(access: Access, message_id: UUID) -> Answer[Timeline]:
+async def read_timeline(access: NamedDependency[Access], message_id: FromPath[UUID]) -> Answer[Timeline]:
     """A stream in numbers: time to the first chunk, rate, duration, characters, usage, outcome."""
     access.context_of(message_id)
     return Answer(await access.log.queries.timeline(message_id), position=access.position)
@@ -71,12 +74,12 @@ async def read_timeline(access: Access, message_id: UUID) -> Answer[Timeline]:
 
 @get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems(*OF_READING))
 async def read_stream(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    message_id: UUID,
+    message_id: FromPath[UUID],
     after: AfterQuery = None,
-    mode: Literal["events", "snapshot"] = "events",
+    mode: FromQuery[Literal["events", "snapshot"]] = "events",
     dialect: DialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream as server-sent events: what is there, then what comes, to its explicit end.
@@ -105,18 +108,20 @@ async def read_stream(
 
 @get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
 async def replay_stream(
-    access: Access,
-    streams: Streams,
+    access: NamedDependency[Access],
+    streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
-    message_id: UUID,
+    message_id: FromPath[UUID],
     speed: Annotated[
-        float, Parameter(ge=0, description="1 keeps the recorded intervals, 0 makes none.")
+        float, QueryParameter(ge=0, description="1 keeps the recorded intervals, 0 makes none.")
     ] = 1.0,
-    from_: Annotated[int | None, Parameter(query="from", ge=1, description="The first sequence.")] = None,
-    to: Annotated[int | None, Parameter(ge=1, description="The last sequence.")] = None,
-    from_ms: Annotated[float | None, Parameter(ge=0)] = None,
-    to_ms: Annotated[float | None, Parameter(ge=0)] = None,
-    max_gap_ms: Annotated[float | None, Parameter(ge=0, description="Longer pauses are cut to this.")] = None,
+    from_: Annotated[int | None, QueryParameter(name="from", ge=1, description="The first sequence.")] = None,
+    to: Annotated[int | None, QueryParameter(ge=1, description="The last sequence.")] = None,
+    from_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
+    to_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
+    max_gap_ms: Annotated[
+        float | None, QueryParameter(ge=0, description="Longer pauses are cut to this.")
+    ] = None,
     dialect: DialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream once more, at the intervals at which it came, divided by `speed`; then totals.

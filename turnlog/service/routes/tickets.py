@@ -7,6 +7,7 @@ from typing import Annotated
 import msgspec
 from litestar import post
 from litestar.datastructures import State
+from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
 from eventstore.units import At
@@ -31,7 +32,9 @@ class Ticket(msgspec.Struct, frozen=True):
 
 
 @post("/tickets", opt=READER, status_code=201, responses=problems("too_many_tickets"))
-async def issue_ticket(access: Access, state: State, data: JSONBody[TicketFor]) -> Answer[Ticket]:
+async def issue_ticket(
+    access: NamedDependency[Access], state: State, data: JSONBody[TicketFor]
+) -> Answer[Ticket]:
     """Issue a ticket for one request of a path, in the name of the key.
 
     A backend asks for one with its key and hands it to a page, whose `EventSource` cannot set headers. A

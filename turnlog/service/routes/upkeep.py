@@ -7,7 +7,8 @@ from typing import Annotated
 import msgspec
 from litestar import Response, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import PathParameter
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from eventstore.errors import Unavailable
@@ -51,7 +52,7 @@ class Alive(msgspec.Struct, frozen=True):
 
 
 @get("/projections", opt=READER)
-async def list_projections(access: Access) -> Answer[Projections]:
+async def list_projections(access: NamedDependency[Access]) -> Answer[Projections]:
     """Every projection: version, checkpoint, lag, rate, progress, failure."""
     status = access.log.runner.status()
     return Answer(Projections(status.head, list(status.projections)), position=access.position)
@@ -59,7 +60,7 @@ async def list_projections(access: Access) -> Answer[Projections]:
 
 @post("/projections/{name:str}/rebuild", opt=ADMIN, status_code=202, responses=problems("unknown_projection"))
 async def rebuild_projection(
-    access: Access, name: Annotated[str, Parameter(max_length=50)]
+    access: NamedDependency[Access], name: Annotated[str, PathParameter(max_length=50)]
 ) -> Answer[Rebuilding]:
     """Build a projection anew beside its live rows; it takes over at once when it has caught up."""
     await access.log.runner.rebuild(name)
@@ -69,7 +70,7 @@ async def rebuild_projection(
 
 
 @get("/stats", opt=ADMIN)
-async def read_stats(access: Access, streams: Streams) -> Answer[Stats]:
+async def read_stats(access: NamedDependency[Access], streams: NamedDependency[Streams]) -> Answer[Stats]:
     """Sizes by database, the head, the writer's counts, the projections, open streams."""
     status = access.log.runner.status()
     answer = Stats(
