@@ -115,6 +115,11 @@ class Process:
             await started.wait()
         assert self.port, self.lines
 
+    def send(self, how: signal.Signals) -> None:
+        """Send a signal."""
+        assert self._process is not None
+        self._process.send_signal(how)
+
     async def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and wait for its end; the exit code."""
         assert self._process is not None

@@ -83,7 +83,7 @@ def test_a_service_that_is_told_nothing_answers_this_machine_alone() -> None:
     settings = Settings()
     assert (settings.host, settings.port, settings.cors_origins) == ("127.0.0.1", 7411, ())
     assert (settings.streams.heartbeat_seconds, settings.streams.ticket_life_seconds) == (15, 30)
-    assert settings.shutdown_grace_seconds == 2
+    assert settings.shutdown_grace_seconds == 1.5
 
 
 @given(file=GIVEN, environ=GIVEN, flags=GIVEN)

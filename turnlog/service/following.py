@@ -87,6 +87,8 @@ async def events(
     """
     pages = access.log.store.pages(after, contexts=contexts, kinds=kinds, live=live)
     connection.at = after
+    if live:
+        yield b""  # the answer begins now, though there may be nothing to tell for long
     async with aclosing(pages):
         async for page, reached in pages:
             gathered: list[bytes] = []

@@ -128,7 +128,9 @@ class Server(uvicorn.Server):
 
     def stop(self) -> None:
         """End the streams, take no more, let requests finish; ask twice, and none is waited for."""
-        self.force_exit = self.should_exit
+        if self.should_exit:
+            for connection in list(self.server_state.connections):
+                cast("LimitedProtocol", connection).transport.abort()
         self.should_exit = True
         self._service.streams.connections.stop()
 

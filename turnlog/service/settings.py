@@ -137,9 +137,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keys_check_seconds: Annotated[float, Meta(ge=0.05, le=60)] = 1.0
     """Between two looks at the key file, and so from a revocation to its effect. A look costs 4 us."""
 
-    shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 2.0
-    """What requests get to finish when the service is told to stop. An append takes milliseconds; streams
-    are ended at once, and orchestrators kill after 10 s."""
+    shutdown_grace_seconds: Annotated[float, Meta(ge=0, le=3_600)] = 1.5
+    """What requests get to finish when the service is told to stop, so that all is over within 2 s. An append
+    takes milliseconds; streams are ended at once, and orchestrators kill after 10 s."""
 
     log_level: LogLevel = "info"
     """The least of what is logged: with info a line for each request."""
