@@ -83,6 +83,8 @@ class Process:
         self._data = data
         self._arguments = arguments
         self.port: int = 0
+        self.running: asyncio.Event = asyncio.Event()
+        """Set while it takes requests."""
         self._process: asyncio.subprocess.Process | None = None
         self.lines: list[dict[str, Any]] = []
         """What it logged."""
@@ -114,6 +116,7 @@ class Process:
         async with asyncio.timeout(SECONDS):
             await started.wait()
         assert self.port, self.lines
+        self.running.set()
 
     def send(self, how: signal.Signals) -> None:
         """Send a signal."""
@@ -124,6 +127,7 @@ class Process:
         """Send a signal and wait for its end; the exit code."""
         assert self._process is not None
         assert self._reading is not None
+        self.running.clear()
         with contextlib.suppress(ProcessLookupError):
             self._process.send_signal(how)
         async with asyncio.timeout(SECONDS):

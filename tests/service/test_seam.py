@@ -1,5 +1,7 @@
-"""The seam between a stream that is read and one that goes on: readers that come and go, a service that is
-ended and killed under them, and what they put together in the end is what the writer sent."""
+"""The seam between what a stream holds and what still comes, under readers that come and go.
+
+The service is ended and killed under them. What each puts together in the end is what the writer sent.
+"""
 
 from __future__ import annotations
 
@@ -65,20 +67,20 @@ async def _write(served: Process, sent: Sent, progress: asyncio.Condition, rng: 
             first = max(sent.acknowledged - rng.randint(0, 2), 0)
             last = min(sent.acknowledged + rng.randint(1, 5), CHUNKS)
             body = [{"sequence": n + 1, "delta": sent.deltas[n]} for n in range(first, last)]
-            answer = await _until_answered(client, f"{path}/chunks", body)
+            answer = await _until_answered(served, client, f"{path}/chunks", body)
             async with progress:
                 sent.acknowledged = answer["sequence"]
                 progress.notify_all()
-        await _until_answered(client, f"{path}/finalize", {})
+        await _until_answered(served, client, f"{path}/finalize", {})
 
 
-async def _until_answered(client: httpx.AsyncClient, path: str, body: object) -> Any:
+async def _until_answered(served: Process, client: httpx.AsyncClient, path: str, body: object) -> Any:
     """Send it again while nobody answers. The end may be there already, when its answer was lost."""
     while True:
         try:
             response = await client.post(path, json=body)
         except httpx.TransportError:
-            await asyncio.sleep(0.02)
+            await served.running.wait()
             continue
         if response.status_code == 503:
             continue
@@ -105,7 +107,7 @@ async def _read(served: Process, message_id: str, rng: random.Random) -> str:
                         if patience < 0:
                             break
             except httpx.HTTPError:
-                await asyncio.sleep(0.02)
+                await served.running.wait()
 
 
 def _is_end(data: str, name: str, deltas: list[str]) -> bool:
