@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
 
-from eventstore.errors import Refused
+from eventstore.errors import Damaged, Refused
 from eventstore.store import EventStore
 from eventstore.validation import check_id
 from projections.runner import Runner
@@ -45,26 +45,51 @@ class Asking:
         """The same again and again: each for one bounded read."""
         return partial(self.snapshot, position)
 
-    async def applied_to_stream(self, message_id: UUID, at_least: int | None = None) -> int:
-        """``applied`` for what an answer about a stream needs."""
+    async def applied_to_message(
+        self, message_id: UUID, at_least: int | None = None, names: tuple[str, ...] = TIMELINES
+    ) -> int:
+        """``applied`` for what an answer about one message needs."""
         check_id(message_id, "message_id")
-        return await self.applied(at_least, TIMELINES)
+        context_id = self.place(message_id)
+        return await self.applied(at_least, names, None if context_id is None else (context_id,))
 
-    async def applied(self, at_least: int | None, names: tuple[str, ...]) -> int:
-        """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means."""
+    async def applied(
+        self, at_least: int | None, names: tuple[str, ...], contexts: Collection[UUID] | None = None
+    ) -> int:
+        """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means.
+
+        ``contexts`` are those that the answer is about, when it is about no others: damage further on in the
+        log does not keep what came before it from being read.
+        """
         if at_least is None:
             read_only = self._store.log.read_only
             position = self._store.head().position if read_only else self._store.acknowledged
-            await self._runner.wait_for(position, names)
+            try:
+                await self._runner.wait_for(position, names)
+            except Damaged:
+                applied = self._checkpoint(names)
+                if contexts is None or any(self._changed_at(each) > applied for each in contexts):
+                    raise
+                return applied
             return position
         if at_least < 0:
             raise Refused("invalid_argument", "at_least is 0 or more", argument="at_least")
         await self._runner.wait_for(at_least, names)
+        return max(at_least, self._checkpoint(names))
+
+    def _checkpoint(self, names: tuple[str, ...]) -> int:
+        """What the views of all these projections have stored."""
         with self._views.reading() as reader:
             entries = reader.entries()
         live = [entries[name].live for name in names if name in entries]
-        stored = [generation.checkpoint for generation in live if generation is not None]
-        return max(at_least, min(stored, default=0))
+        return min((generation.checkpoint for generation in live if generation is not None), default=0)
+
+    def _changed_at(self, context_id: UUID) -> int:
+        """The position of a context's last commit; 0 when there is no such context."""
+        log = self._store.log
+        with log.reading() as txn:
+            version = log.version_of(txn, context_id)
+            return log.commit_of(txn, context_id, version).position if version else 0
 
     async def as_of(
         self,
@@ -76,7 +101,7 @@ class Asking:
     ) -> T:
         """Answer on one snapshot, after waiting for the moments if they are later than what is applied."""
         check_id(context_id, "context_id")
-        position = await self.applied(at_least, names)
+        position = await self.applied(at_least, names, (context_id,))
         with self.snapshot(position) as snapshot:
             resolved = [resolve(snapshot, context_id, moment) for moment in moments]
             needed = max(at.position for at in resolved)

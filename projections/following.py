@@ -192,6 +192,8 @@ class Following:
                 damage = error
         self._save(lane, CHECKPOINT_POSITIONS)
         if damage is not None:
+            # No build gets beyond it: what comes before it is all that a first one can show.
+            self.take_over(min(track.position for track in lane))
             raise damage
 
     def _fold_pages(self, lane: list[Track], goal: int, deadline: float, sliced: bool) -> None:
@@ -251,7 +253,7 @@ class Following:
         return replace(generation, checkpoint=track.position, digest=digest, failure=track.failure)
 
     def take_over(self, head: int) -> None:
-        """Make live what has caught up: with the live generation, or with the log where that stands.
+        """Make live what has caught up: with the live generation, or with ``head`` where that stands.
 
         The live generation flips in one transaction, so readers see the one or the other.
         """

@@ -121,8 +121,8 @@ class Queries:
 
     async def message(self, message_id: UUID, *, at_least: int | None = None) -> MessageEntry:
         """A message's entry, as it is now."""
-        check_id(message_id, "message_id")
-        with self._asking.snapshot(await self._asking.applied(at_least, ALL)) as snapshot:
+        position = await self._asking.applied_to_message(message_id, at_least, ALL)
+        with self._asking.snapshot(position) as snapshot:
             return entry_of(snapshot, Seen(message_id, snapshot.message(message_id), U64_MAX))
 
     async def exists(self, message_id: UUID) -> bool:
@@ -198,13 +198,13 @@ class Queries:
 
     async def opening(self, message_id: UUID, *, at_least: int | None = None) -> Opening:
         """How a stream began. It costs the same however many chunks there are."""
-        with self._asking.snapshot(await self._asking.applied_to_stream(message_id, at_least)) as snapshot:
+        with self._asking.snapshot(await self._asking.applied_to_message(message_id, at_least)) as snapshot:
             row = snapshot.timeline(message_id)
         return Opening(message_id, row.context_id, row.role, row.model, row.started_at, row.outcome)
 
     async def timeline(self, message_id: UUID, *, at_least: int | None = None) -> Timeline:
         """A stream in numbers. The chunks of an open one that are not sealed are read and counted."""
-        position = await self._asking.applied_to_stream(message_id, at_least)
+        position = await self._asking.applied_to_message(message_id, at_least)
         with self._asking.snapshot(position) as snapshot:
             row = snapshot.timeline(message_id)
         tally = Tally(message_id, row)
@@ -219,14 +219,14 @@ class Queries:
         self, message_id: UUID, *, after: int = 0, limit: int = 1_000, raw: bool = False
     ) -> ChunkPage:
         """A stream's stored chunks after a sequence. ``raw`` reads the provider's own bytes with them."""
-        position = await self._asking.applied_to_stream(message_id)
+        position = await self._asking.applied_to_message(message_id)
         return await delivery.page_of(self._asking.snapshots(position), message_id, after, limit, raw=raw)
 
     async def follow(
         self, message_id: UUID, after: int | None = None, *, raw: bool = False
     ) -> AsyncGenerator[ChunkReceived | StreamFinalized, None]:
         """A stream's chunks after a sequence, stored and then live, to its explicit end; see ``delivery``."""
-        position = await self._asking.applied_to_stream(message_id)
+        position = await self._asking.applied_to_message(message_id)
         snapshots = self._asking.snapshots(position)
         withdrawal = Withdrawal(self._store, position, message_id)
         followed = delivery.follow(self._store, snapshots, message_id, withdrawal, after or 0, raw=raw)
@@ -249,7 +249,7 @@ class Queries:
     ) -> AsyncGenerator[ReplayChunk | ReplayDone, None]:
         """A stream's chunks at their recorded intervals divided by ``speed``, then totals; see ``replay``."""
         pace = Pace(speed, from_sequence, to_sequence, from_ms, to_ms, max_gap_ms)
-        position = await self._asking.applied_to_stream(message_id)
+        position = await self._asking.applied_to_message(message_id)
         withdrawal = Withdrawal(self._store, position, message_id)
         replayed = replay(self._asking.snapshots(position), message_id, pace, withdrawal, clock, sleep)
         async with aclosing(replayed) as chunks:
