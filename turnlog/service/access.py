@@ -39,6 +39,10 @@ WRITER: Final[dict[str, Any]] = {"scope": "writer"}
 ADMIN: Final[dict[str, Any]] = {"scope": "admin"}
 """The ``opt`` of a route."""
 
+WHOLE: Final[dict[str, Any]] = {"whole": True}
+"""Beside the scope in the ``opt`` of a route that tells of the whole store. A key of one workspace is refused
+there, whatever its role: what it would learn is the others' too."""
+
 WORKSPACES_KNOWN_MAX: Final = 100_000
 """Contexts whose workspace is remembered, about 200 bytes each; it never changes."""
 
@@ -125,6 +129,15 @@ class Access:
             raise Refused("workspace_not_allowed", f"the key is for workspace {own!r}", workspace=asked)
         return asked or own or "default"
 
+    def check_free(self, context_id: UUID) -> None:
+        """Raise ``Refused`` (``context_exists``) when an id is taken by a context that the key does not see.
+
+        The log would say the same, and of which version that context is besides.
+        """
+        workspace = self._workspaces.of(context_id)
+        if workspace is not None and not self.key.sees(workspace):
+            raise Refused("context_exists", "the context exists already", context_id=context_id)
+
 
 class Admission:
     """Who is let in, and to what."""
@@ -135,10 +148,17 @@ class Admission:
         self._limits = limits
         self._workspaces = Workspaces(log.store.log)
 
-    def admit(self, scope: Any, headers: Mapping[str, str], needed: KeyRole) -> Access:
+    def admit(
+        self, scope: Any, headers: Mapping[str, str], needed: KeyRole, *, whole: bool = False
+    ) -> Access:
         """The log for whoever makes a request. Raises ``Refused`` or ``Unavailable`` (``overloaded``)."""
         key = self._gate.key_of(scope, headers)
+        scope["state"]["key"] = key  # who asked is logged, whether or not they are let in
         key.require(needed)
+        if whole and key.workspace is not None:
+            raise Refused(
+                "workspace_not_allowed", "this tells of all workspaces, and the key is for one of them"
+            )
         if needed == "writer":
             self._check_inbox()
         return Access(self._log, key, self._workspaces)
@@ -157,11 +177,12 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
     Async, or the framework would call it in a thread.
     """
-    needed: Scope = handler.opt["scope"]
+    needed: Scope = "open" if _is_generated(handler) else handler.opt["scope"]
     if needed != "open":
         admission: Admission = connection.app.state.admission
+        whole = handler.opt.get("whole", False)
         try:
-            access = admission.admit(connection.scope, connection.headers, needed)
+            access = admission.admit(connection.scope, connection.headers, needed, whole=whole)
         except KeyRefused as refused:
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
@@ -174,10 +195,15 @@ def require_scopes(app: Litestar) -> None:
         f"{route.path} {handler}"
         for route in app.routes
         for handler in _handlers(route)
-        if handler.opt.get("scope") not in _SCOPES and getattr(handler, "http_methods", ()) != {"OPTIONS"}
+        if handler.opt.get("scope") not in _SCOPES and not _is_generated(handler)
     ]
     if missing:
         raise RuntimeError(f"routes without a scope: {', '.join(missing)}")
+
+
+def _is_generated(handler: BaseRouteHandler) -> bool:
+    """Whether the framework made it: it answers OPTIONS with a path's methods, which the schema tells too."""
+    return getattr(handler, "http_methods", ()) == {"OPTIONS"}
 
 
 def _handlers(route: Any) -> Iterable[BaseRouteHandler]:

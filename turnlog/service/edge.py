@@ -56,11 +56,11 @@ class Edge:
             self._tell(scope, request_id, status, sent, time.perf_counter() - start)
 
     def _tell(self, scope: Any, request_id: bytes, status: int, sent: int, seconds: float) -> None:
-        handler, access = scope.get("route_handler"), scope.get("state", {}).get("access")
+        handler, state = scope.get("route_handler"), scope["state"]
         route = scope.get("path_template", "") or "(none)"
-        goes_on = "connection" in scope.get("state", {})
+        goes_on = "connection" in state
         self._metrics.count(scope["method"], route, status, seconds, goes_on=goes_on)
-        key = access and access.key
+        key = state.get("key")
         _logger.info(
             "request",
             request_id=request_id.decode("latin-1"),

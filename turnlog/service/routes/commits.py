@@ -96,6 +96,7 @@ def _creating(access: Access, context_id: UUID, events: list[Event]) -> list[Eve
         if not events:
             raise Refused("empty_commit", "an append needs at least one event")
         raise context_not_found(context_id)
+    access.check_free(context_id)
     if created.forked_from is not None:
         access.context(created.forked_from.context_id)
     asked = None if created.workspace == "default" else created.workspace

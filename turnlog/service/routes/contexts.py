@@ -60,6 +60,7 @@ async def create_context(
     """
     workspace, key = access.workspace_for(data.workspace), commit_id(request.headers)
     context_id = data.context_id or new_id(key, workspace)
+    access.check_free(context_id)
     created = ContextCreated(data.title, workspace, data.config, data.attributes)
     committed = await access.log.store.append(
         context_id, [created], expected_version=expected_version(request.headers), commit_id=key

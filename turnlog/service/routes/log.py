@@ -13,7 +13,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 
 from eventstore.errors import Refused
 from eventstore.units import At
-from turnlog.service.access import READER, Access
+from turnlog.service.access import READER, WHOLE, Access
 from turnlog.service.answers import Answer
 from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
@@ -211,7 +211,7 @@ def _signals(
     return EventStream(streams, connection, source, SseWords())
 
 
-@get("/log/head", opt=READER)
+@get("/log/head", opt=READER | WHOLE, responses=problems("workspace_not_allowed"))
 async def read_head(access: NamedDependency[Access]) -> Answer[LogHead]:
     """The log's last position and the chain over all commits up to it."""
     head = access.log.store.head()

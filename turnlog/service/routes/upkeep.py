@@ -15,7 +15,7 @@ from eventstore.errors import Unavailable
 from eventstore.statistics import StoreStatistics
 from projections.status import ProjectionStatus
 from turnlog.facade import Turnlog
-from turnlog.service.access import ADMIN, OPEN, READER, Access
+from turnlog.service.access import ADMIN, OPEN, READER, WHOLE, Access
 from turnlog.service.answers import Answer
 from turnlog.service.health import Health, health_of
 from turnlog.service.problems import problems
@@ -51,14 +51,19 @@ class Alive(msgspec.Struct, frozen=True):
     alive: bool = True
 
 
-@get("/projections", opt=READER)
+@get("/projections", opt=READER | WHOLE, responses=problems("workspace_not_allowed"))
 async def list_projections(access: NamedDependency[Access]) -> Answer[Projections]:
     """Every projection: version, checkpoint, lag, rate, progress, failure."""
     status = access.log.runner.status()
     return Answer(Projections(status.head, list(status.projections)), position=access.position)
 
 
-@post("/projections/{name:str}/rebuild", opt=ADMIN, status_code=202, responses=problems("unknown_projection"))
+@post(
+    "/projections/{name:str}/rebuild",
+    opt=ADMIN | WHOLE,
+    status_code=202,
+    responses=problems("workspace_not_allowed", "unknown_projection"),
+)
 async def rebuild_projection(
     access: NamedDependency[Access], name: Annotated[str, PathParameter(max_length=50)]
 ) -> Answer[Rebuilding]:
@@ -69,7 +74,7 @@ async def rebuild_projection(
     )
 
 
-@get("/stats", opt=ADMIN)
+@get("/stats", opt=ADMIN | WHOLE, responses=problems("workspace_not_allowed"))
 async def read_stats(access: NamedDependency[Access], streams: NamedDependency[Streams]) -> Answer[Stats]:
     """Sizes by database, the head, the writer's counts, the projections, open streams."""
     status = access.log.runner.status()
@@ -98,7 +103,12 @@ async def read_readiness(state: State) -> Answer[Alive]:
     return Answer(Alive())
 
 
-@get("/metrics", opt=ADMIN, media_type=CONTENT_TYPE_LATEST)
+@get(
+    "/metrics",
+    opt=ADMIN | WHOLE,
+    media_type=CONTENT_TYPE_LATEST,
+    responses=problems("workspace_not_allowed"),
+)
 async def read_metrics(state: State) -> Response[bytes]:
     """Prometheus: the log, the writer, the projections, the requests. Never labelled by context or stream."""
     return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
