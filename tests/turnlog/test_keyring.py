@@ -38,7 +38,7 @@ def test_who_has_a_key_is_let_in_as_its_holder(data_dir: Path) -> None:
     assert keyring.required
     for key, text in made:
         assert keyring.authenticate(text, NOW) == key
-        assert keyring.is_live(key.id, NOW)
+        assert keyring.state(key.id, NOW) == "live"
 
 
 def test_each_refusal_has_its_code_and_its_reason(data_dir: Path) -> None:
@@ -128,9 +128,9 @@ def test_a_change_is_taken_over_at_the_next_look(data_dir: Path) -> None:
     assert keyring.refresh()
     assert keyring.authenticate(other_text, NOW) == other
     revoke_key(data_dir, key.id, NOW)
-    assert keyring.is_live(key.id, NOW)
+    assert keyring.state(key.id, NOW) == "live"
     assert keyring.refresh()
-    assert not keyring.is_live(key.id, NOW)
+    assert keyring.state(key.id, NOW) != "live"
     assert refused(keyring, text).code == "key_revoked"
     assert not keyring.refresh()
 
@@ -157,9 +157,9 @@ def test_a_look_without_a_change_reads_nothing(data_dir: Path, monkeypatch: pyte
 def test_a_key_ends_when_it_expires_without_any_look(data_dir: Path) -> None:
     key, _ = make(data_dir, expires_at=NOW + 5)
     keyring = Keyring(data_dir)
-    assert keyring.is_live(key.id, NOW + 4)
-    assert not keyring.is_live(key.id, NOW + 5)
-    assert not keyring.is_live("0badcafe", NOW)
+    assert keyring.state(key.id, NOW + 4) == "live"
+    assert keyring.state(key.id, NOW + 5) != "live"
+    assert keyring.state("0badcafe", NOW) != "live"
 
 
 def test_without_any_key_ever_everybody_may_do_everything(data_dir: Path) -> None:
@@ -168,7 +168,7 @@ def test_without_any_key_ever_everybody_may_do_everything(data_dir: Path) -> Non
     assert not keyring.refresh()
     for text in (None, "", "password", UNKNOWN):
         assert keyring.authenticate(text, NOW) is ANYBODY
-    assert keyring.is_live(ANYBODY.id, NOW)
+    assert keyring.state(ANYBODY.id, NOW) == "live"
 
 
 def test_the_first_key_ends_that_also_for_who_is_in(data_dir: Path) -> None:
@@ -176,7 +176,7 @@ def test_the_first_key_ends_that_also_for_who_is_in(data_dir: Path) -> None:
     key, text = make(data_dir)
     assert keyring.refresh()
     assert keyring.required
-    assert not keyring.is_live(ANYBODY.id, NOW)
+    assert keyring.state(ANYBODY.id, NOW) != "live"
     assert refused(keyring, None).code == "key_missing"
     assert keyring.authenticate(text, NOW) == key
 
@@ -190,7 +190,7 @@ def test_when_the_last_key_is_revoked_nobody_gets_in(data_dir: Path) -> None:
         assert ring.required
         assert refused(ring, None).code == "key_missing"
         assert refused(ring, text).code == "key_revoked"
-        assert not ring.is_live(ANYBODY.id, NOW)
+        assert ring.state(ANYBODY.id, NOW) != "live"
 
 
 @pytest.mark.parametrize("content", DAMAGED)
@@ -251,7 +251,7 @@ def test_harm_during_the_run_keeps_the_last_good_keys_and_is_told_once(
     assert keyring.authenticate(text, NOW) == key
     assert refused(keyring, gone_text).code == "key_revoked"
     assert refused(keyring, None).code == "key_missing"
-    assert not keyring.is_live(ANYBODY.id, NOW)
+    assert keyring.state(ANYBODY.id, NOW) != "live"
     _restore(path_in(data_dir), whole)
     with capture_logs() as logs:
         assert keyring.refresh()

@@ -73,7 +73,7 @@ def test_the_ticket_of_a_revoked_key_is_dead(
 def test_the_ticket_of_a_key_that_expires_before_it_is_dead(data_dir: Path) -> None:
     key, _ = make(data_dir, expires_at=NOW + 5)
     tickets = Tickets(Keyring(data_dir), life_seconds=30.0, per_key_max=3)
-    refused(tickets, tickets.issue(key, PATH, NOW), "revoked", now=NOW + 5)
+    refused(tickets, tickets.issue(key, PATH, NOW), "expired", now=NOW + 5)
 
 
 def test_a_ticket_of_anybody_ends_with_the_first_key(data_dir: Path) -> None:

@@ -91,7 +91,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         },
         exception_handlers=HANDLERS,
         request_class=TypedRequest,
-        request_max_body_size=settings.limits.body_bytes_max,
+        request_max_body_size=None,  # TypedRequest has the bound, with a message that names it
         cors_config=_cors(settings.cors_origins),
         openapi_config=OpenAPIConfig(
             title="Turnlog",

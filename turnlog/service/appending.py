@@ -18,7 +18,7 @@ from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, check_depth
-from turnlog.service.problems import refusal
+from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
 from turnlog.service.settings import Limits
@@ -57,7 +57,9 @@ class Appending:
         try:
             response: Response[Any] = await append(access, headers, data, self._limits.commit_events_max)
         except TurnlogError as error:
-            response = refusal(self._log, headers, error)
+            response = refusal(self._log, self._limits, headers, error)
+        except Exception as error:
+            response = refusal(self._log, self._limits, headers, defect(scope, error))
         await _send(response, send)
 
     async def _body(

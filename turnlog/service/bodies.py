@@ -13,6 +13,7 @@ import msgspec
 from litestar import Request
 
 from eventstore.errors import Refused
+from turnlog.service.settings import Limits
 
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
 """In the ``opt`` of a route: its body may be MessagePack."""
@@ -22,7 +23,8 @@ MSGPACK_TYPES: Final = ("application/msgpack", "application/x-msgpack", "applica
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""Also one that does not end: were it left alone, each quote inside of it would be tried as a beginning."""
 
 
 class TypedRequest(Request[Any, Any, Any]):
@@ -38,7 +40,8 @@ class TypedRequest(Request[Any, Any, Any]):
                 f"the body is {kind or 'of no type'}; this route takes {', '.join(takes)}",
                 takes=list(takes),
             )
-        body, most = await self.body(), self.app.state.limits.json_depth_max
+        limits: Limits = self.app.state.limits
+        body, most = await self._whole(limits.body_bytes_max), limits.json_depth_max
         try:
             if kind in MSGPACK_TYPES:
                 decoded = msgspec.msgpack.decode(body)
@@ -50,6 +53,18 @@ class TypedRequest(Request[Any, Any, Any]):
             raise _too_deep(most) from None
         except (msgspec.MsgspecError, UnicodeError, OverflowError, ValueError, TypeError) as error:
             raise Refused("invalid_request", f"the body cannot be read: {error}") from None
+
+    async def _whole(self, most: int) -> bytes:
+        """The body, which is JSON or MessagePack, and in memory: it has an end, also where lines go on."""
+        body = bytearray()
+        if (self.content_length or 0) <= most:
+            async for data in self.stream():
+                body += data
+                if len(body) > most:
+                    break
+            else:
+                return bytes(body)
+        raise Refused("body_too_large", f"the body is more than {most} bytes", limit=most)
 
 
 def check_depth(body: bytes, most: int) -> None:

@@ -18,7 +18,7 @@ from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 
 TEND_SECONDS: Final = 0.5
-"""Between two looks at the open streams: those of a revoked key end within this of its being known."""
+"""Between two looks at the open streams: a heartbeat, or the end of a key's time, is late by this at most."""
 
 _logger: Final = structlog.get_logger("turnlog.service")
 
@@ -52,11 +52,12 @@ class Chores:
         await asyncio.wait(self._tasks)
 
     async def _look(self) -> None:
-        self._keyring.refresh()
+        if self._keyring.refresh():
+            await self._tend()  # now: who lost their key is not to read on for another half second
         check_damage(self._log)
 
     async def _tend(self) -> None:
-        self._streams.connections.tend(self._gate.is_live)
+        self._streams.connections.tend(self._gate.state)
 
     async def _sweep(self) -> None:
         producing = self._streams.producing

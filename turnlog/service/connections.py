@@ -1,7 +1,7 @@
 """Open event streams: counted, kept alive by heartbeats, and ended when they must be.
 
-A connection ends from outside when the service stops, and when its key is revoked. Its task is then
-cancelled, says where to go on from, and closes.
+A connection ends from outside when the service stops, and when its key is revoked or expires. Its task is
+then cancelled, says where to go on from, and closes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeAlias
 
 from eventstore.errors import Unavailable
-from turnlog.service.keys import Key
+from turnlog.service.keys import Key, KeyState
 from turnlog.service.settings import Settings
 
-Ending: TypeAlias = Literal["shutdown", "revoked", "disconnected"]
+Ending: TypeAlias = Literal["shutdown", "revoked", "expired", "disconnected"]
 Send: TypeAlias = Callable[[Any], Awaitable[None]]
 
 
@@ -100,16 +100,16 @@ class Connections:
         for connection in list(self._open):
             connection.end("shutdown")
 
-    def tend(self, is_live: Callable[[str], bool]) -> None:
-        """Look at all connections, now and then; ``is_live`` tells whether a key still opens anything."""
+    def tend(self, state_of: Callable[[str], KeyState]) -> None:
+        """Look at all connections, now and then; ``state_of`` tells whether a key still opens anything."""
         now = asyncio.get_running_loop().time()
         for connection in list(self._open):
-            self._tend_one(connection, now, is_live)
+            self._tend_one(connection, now, state_of(connection.key_id))
 
-    def _tend_one(self, connection: Connection, now: float, is_live: Callable[[str], bool]) -> None:
+    def _tend_one(self, connection: Connection, now: float, key: KeyState) -> None:
         silent = now - connection.last_sent
-        if not is_live(connection.key_id):
-            connection.end("revoked")
+        if key != "live":
+            connection.end(key)
         elif connection.heartbeat and silent >= self._heartbeat_seconds and not connection.sending:
             beat = asyncio.ensure_future(connection.transmit(connection.heartbeat))
             self._beating.add(beat)

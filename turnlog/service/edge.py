@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import Any, Final
 from uuid import UUID
 
@@ -38,14 +39,14 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        start, request_id = time.perf_counter(), _request_id(scope)
+        start, request_id = time.perf_counter(), _request_id(scope["headers"])
         status, sent = 0, 0
 
         async def answer(message: Message) -> None:
             nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = _completed(message.get("headers", ()), request_id)
+                message["headers"] = completed(message.get("headers", ()), request_id)
             elif message["type"] == "http.response.body":
                 sent += len(message["body"])
             await send(message)
@@ -76,14 +77,20 @@ class Edge:
         )
 
 
-def _request_id(scope: Any) -> bytes:
-    for name, value in scope["headers"]:
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
         if name == REQUEST_ID_HEADER and len(value) <= REQUEST_ID_CHARACTERS_MAX and value.isalnum():
             return value
+    return new_request_id()
+
+
+def new_request_id() -> bytes:
+    """An id for a request that came with none."""
     return uuid7().hex.encode()
 
 
-def _completed(headers: Any, request_id: bytes) -> list[tuple[bytes, bytes]]:
+def completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
+    """The headers of a response, and those that every response has."""
     given = list(headers)
     names = {name.lower() for name, _ in given}
     if b"cache-control" not in names:

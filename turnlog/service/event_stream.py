@@ -22,7 +22,7 @@ from turnlog.dialects.sse_out import KEEP_ALIVE, frame
 from turnlog.dialects.sse_out import MEDIA_TYPE as SSE
 from turnlog.service.connections import Connection, Ending
 from turnlog.service.health import note
-from turnlog.service.problems import problem_of
+from turnlog.service.problems import defect, problem_of
 from turnlog.service.streams import Streams
 
 NDJSON: Final = "application/x-ndjson"
@@ -35,6 +35,7 @@ _HEADERS: Final = (
 _ENDED: Final[dict[Ending, TurnlogError]] = {
     "shutdown": Unavailable("shutting_down", "the service is stopping"),
     "revoked": Refused("key_revoked", "the key is not valid any more"),
+    "expired": Refused("key_expired", "the key has expired"),
     "disconnected": Unavailable("shutting_down", "the client has gone"),
 }
 """What a response says instead, when it is ended before it has begun."""
@@ -136,7 +137,7 @@ class EventStream(Response[Any]):
                 connection.heartbeat = self._words.heartbeat()
                 watching = asyncio.ensure_future(self._watched(receive))
                 try:
-                    await self._send_all(first, source)
+                    await self._send_all(first, source, scope)
                 finally:
                     connection.heartbeat = b""
                     watching.cancel()
@@ -155,7 +156,7 @@ class EventStream(Response[Any]):
                 ending = self._taken_back()
         raise _ENDED[ending].copy()
 
-    async def _send_all(self, first: bytes | None, source: AsyncGenerator[bytes, None]) -> None:
+    async def _send_all(self, first: bytes | None, source: AsyncGenerator[bytes, None], scope: Scope) -> None:
         connection = self._connection
         try:
             if first is not None:
@@ -170,6 +171,8 @@ class EventStream(Response[Any]):
         except TurnlogError as error:
             note(self._streams.log, error)
             await connection.transmit(self._words.failure(error))
+        except Exception as error:
+            await connection.transmit(self._words.failure(defect(scope, error)))
 
     def _taken_back(self) -> Ending:
         """Why the task was cancelled, if that was our doing; otherwise it goes on being cancelled."""

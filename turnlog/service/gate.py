@@ -15,7 +15,7 @@ from eventstore.errors import Refused
 from eventstore.units import Clock, wall_clock_us
 from turnlog.service.exposure import is_loopback
 from turnlog.service.keyring import Keyring
-from turnlog.service.keys import Key, refusal
+from turnlog.service.keys import Key, KeyState, refusal
 from turnlog.service.tickets import Tickets
 
 TICKET: Final = "ticket"
@@ -54,9 +54,9 @@ class Gate:
             _check_nearness(scope["method"], headers, self._origins)
         return key
 
-    def is_live(self, key_id: str) -> bool:
-        """Whether a key still opens anything."""
-        return self._keyring.is_live(key_id, self._clock())
+    def state(self, key_id: str) -> KeyState:
+        """Whether a key still opens anything, and if not, why."""
+        return self._keyring.state(key_id, self._clock())
 
     def ticket(self, key: Key, path: str) -> tuple[str, int]:
         """A ticket for one request of a path, and when it expires. Raises ``Unavailable``."""

@@ -19,7 +19,9 @@ from eventstore.events import ChunkReceived, StreamFinalized
 from eventstore.units import Clock
 from turnlog.facade import Context
 from turnlog.gathering import Gathering, size_of_chunk
+from turnlog.service.bodies import check_depth
 from turnlog.service.requests import Finalize
+from turnlog.service.settings import Limits
 from turnlog.service.strict import ChunkIn
 from turnlog.tee import Tee
 
@@ -40,17 +42,18 @@ _last: Final = msgspec.json.Decoder(Last)
 class Lines:
     """Lines from slices of a body."""
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
         self._rest = b""
         self.number = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """The lines that end within ``data``. Raises ``Refused`` (``body_too_large``)."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LINE_BYTES_MAX:
-            raise Refused(
-                "body_too_large", f"line {self.number + len(lines) + 1} is too long", limit=LINE_BYTES_MAX
-            )
+        for number, line in enumerate((*lines, self._rest), self.number + 1):
+            if len(line) > self._bytes_max:
+                most = self._bytes_max
+                raise Refused("body_too_large", f"line {number} is more than {most} bytes", limit=most)
         return lines
 
     def close(self) -> list[bytes]:
@@ -61,13 +64,14 @@ class Lines:
 class ChunkIngest:
     """One producer's chunks on their way into its stream, each with the sequence that it was given."""
 
-    def __init__(self, context: Context, message_id: UUID, epoch: int, clock: Clock) -> None:
+    def __init__(self, context: Context, message_id: UUID, epoch: int, clock: Clock, limits: Limits) -> None:
         self._context = context
         self._message_id = message_id
         self._epoch = epoch
         self._clock = clock
         self._gathering = Gathering(self._append)
-        self._lines = Lines()
+        self._depth_max = limits.json_depth_max
+        self._lines = Lines(min(LINE_BYTES_MAX, limits.body_bytes_max))
         self._sequence = 0
         self.finalized: StreamFinalized | None = None
 
@@ -116,6 +120,7 @@ class ChunkIngest:
         self._gathering.take(chunk, size)
 
     def _last(self, line: bytes, error: Exception) -> StreamFinalized:
+        check_depth(line, self._depth_max)
         try:
             last = _last.decode(line).finalize
         except (msgspec.MsgspecError, UnicodeError, RecursionError):

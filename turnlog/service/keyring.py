@@ -9,7 +9,7 @@ import structlog
 
 from eventstore.errors import Damaged, TurnlogError
 from turnlog.service import key_file
-from turnlog.service.keys import ANYBODY, Key, StoredKey, is_secret, parse, refusal
+from turnlog.service.keys import ANYBODY, Key, KeyState, StoredKey, is_secret, parse, refusal
 
 _logger: Final = structlog.get_logger("turnlog.keyring")
 
@@ -76,12 +76,12 @@ class Keyring:
             case "live":
                 return stored.key
 
-    def is_live(self, key_id: str, now: int) -> bool:
-        """Whether who was let in by that key may stay. ``ANYBODY`` may until there is a key."""
+    def state(self, key_id: str, now: int) -> KeyState:
+        """Whether whom that key let in may stay, and if not, why. ``ANYBODY`` may until there is a key."""
         if key_id == ANYBODY.id:
-            return not self.required
+            return "revoked" if self.required else "live"
         stored = self._keys.get(key_id)
-        return stored is not None and stored.key.state(now) == "live"
+        return "revoked" if stored is None else stored.key.state(now)
 
     def _take(self, stored: key_file.Stored | None) -> None:
         if stored is None:

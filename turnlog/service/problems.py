@@ -20,16 +20,15 @@ from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
 
-from eventstore.errors import CODES, TurnlogError
+from eventstore.errors import CODES, TurnlogError, Unavailable
 from turnlog.facade import Turnlog
 from turnlog.service.health import note
+from turnlog.service.settings import Limits
 
 MEDIA_TYPE: Final = "application/problem+json"
 
-RETRY_AFTER_SECONDS: Final = 1
-"""What a client that is told to wait should wait: the inbox empties in milliseconds."""
-
-_WAITING: Final = frozenset({"overloaded", "too_many_connections", "shutting_down"})
+WAITING: Final = frozenset({"overloaded", "too_many_connections", "too_many_tickets", "shutting_down"})
+"""What ``Retry-After`` comes with: it passes by itself."""
 
 _CODE_OF_STATUS: Final = {
     400: "invalid_request",
@@ -84,14 +83,7 @@ def problem(
     """The response for a code."""
     body = problem_of(code, detail, fields, status)
     status = cast("int", body["status"])
-    more = dict(headers) | _headers_of(code, status)
-    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=more)
-
-
-def _headers_of(code: str, status: int) -> dict[str, str]:
-    if code in _WAITING:
-        return {"Retry-After": str(RETRY_AFTER_SECONDS)}
-    return {"WWW-Authenticate": "Bearer"} if status == HTTPStatus.UNAUTHORIZED else {}
+    return Response(body, status_code=status, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _plain(value: object) -> object:
@@ -101,15 +93,20 @@ def _plain(value: object) -> object:
 
 def of_turnlog(request: ASGIConnection[Any, Any, Any, Any], error: TurnlogError) -> Response[Any]:
     """A refusal of ours."""
-    return refusal(request.app.state.log, request.headers, error)
+    return refusal(request.app.state.log, request.app.state.limits, request.headers, error)
 
 
-def refusal(log: Turnlog, headers: Mapping[str, str], error: TurnlogError) -> Response[Any]:
+def refusal(log: Turnlog, limits: Limits, headers: Mapping[str, str], error: TurnlogError) -> Response[Any]:
     """The response for an error of ours. A version that a header expected is a precondition of HTTP's own."""
     note(log, error)
     conditional = "if-match" in headers or "if-none-match" in headers
     failed = conditional and error.code in ("wrong_expected_version", "context_exists")
-    return problem(error.code, error.message, error.fields, status=412 if failed else None)
+    more: dict[str, str] = {}
+    if error.code in WAITING:
+        more["Retry-After"] = str(limits.retry_after_seconds)
+    elif CODES[error.code].status == HTTPStatus.UNAUTHORIZED:
+        more["WWW-Authenticate"] = "Bearer"
+    return problem(error.code, error.message, error.fields, status=412 if failed else None, headers=more)
 
 
 def of_http(_: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -> Response[Any]:
@@ -132,10 +129,16 @@ def _named(item: dict[str, str]) -> dict[str, str]:
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect. The client learns that it is one, the log where it is."""
+    return refusal(request.app.state.log, request.app.state.limits, {}, defect(request.scope, error))
+
+
+def defect(scope: Any, error: Exception) -> TurnlogError:
+    """What is told of an exception that should not have been raised; where it was is logged."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-    _logger.error("request_failed", path=request.scope["path"], error=type(error).__name__, at=place)
-    return problem("unexpected", "the service failed to answer")
+    route = scope.get("path_template", "")
+    _logger.error("request_failed", route=route, error=type(error).__name__, at=place)
+    return Unavailable("unexpected", "the service failed to answer")
 
 
 HANDLERS: Final[dict[int | type[Exception], Callable[..., Response[Any]]]] = {

@@ -12,7 +12,8 @@ import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from turnlog.service.problems import MEDIA_TYPE, RETRY_AFTER_SECONDS, problem_of
+from turnlog.service.edge import completed, new_request_id
+from turnlog.service.problems import MEDIA_TYPE, WAITING, problem_of
 from turnlog.service.settings import Limits
 
 _logger: Final = structlog.get_logger("turnlog.service")
@@ -28,7 +29,7 @@ class LimitedProtocol(HttpToolsProtocol):
         super().connection_made(
             cast("asyncio.Transport", Gathered(cast("asyncio.Transport", transport), self.loop))
         )
-        self._header_bytes = 0
+        self._header_bytes = self._untold_bytes = 0
         self._heard = self._taken = self.loop.time()
         self._waiting = 0
         self._begun: float | None = None
@@ -38,16 +39,20 @@ class LimitedProtocol(HttpToolsProtocol):
             self._refuse("too_many_connections", f"{most} connections are open", status=503)
 
     def data_received(self, data: bytes) -> None:
-        """Take a packet."""
+        """Take a packet. What the parser keeps without a word is counted: a header line may never end."""
         self._heard = self.loop.time()
         if self.transport.is_closing():
             return
+        self._untold_bytes += len(data)
         super().data_received(data)
+        if self._untold_bytes > self.limits.header_bytes_max:
+            self._refuse_headers()
 
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
         self._header_bytes, self._begun, self._body_open = 0, self._heard, True
+        self._untold_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Some of its target."""
@@ -56,26 +61,33 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of its headers."""
+        self._untold_bytes = 0
         self._count(len(name) + len(value) + 4)
         if not self.transport.is_closing():
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The request can be answered."""
-        self._begun = None
+        self._begun, self._untold_bytes = None, 0
         if not self.transport.is_closing():
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Some of its body."""
+        self._untold_bytes = 0
         if not self.transport.is_closing():
             super().on_body(body)
 
     def on_message_complete(self) -> None:
         """It is all here."""
-        self._body_open = False
+        self._body_open, self._untold_bytes = False, 0
         if not self.transport.is_closing():
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """It is answered."""
+        self._heard = self.loop.time()  # silence begins here
+        super().on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
@@ -83,9 +95,12 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _count(self, size: int) -> None:
         self._header_bytes += size
+        if self._header_bytes > self.limits.header_bytes_max:
+            self._refuse_headers()
+
+    def _refuse_headers(self) -> None:
         most = self.limits.header_bytes_max
-        if self._header_bytes > most and not self.transport.is_closing():
-            self._refuse("invalid_header", f"the headers are more than {most} bytes", status=431)
+        self._refuse("invalid_header", f"the headers are more than {most} bytes", status=431)
 
     def check(self, now: float) -> None:
         """End the connection when it is silent for too long where it should speak, or takes nothing."""
@@ -112,9 +127,15 @@ class LimitedProtocol(HttpToolsProtocol):
             self.transport.abort()
 
     def _is_unused(self) -> bool:
-        """Whether it has been silent since it was opened: afterwards uvicorn looks to it."""
-        scope: Any = self.scope
-        return scope is None
+        """Whether no request is under way: none yet, or all are answered.
+
+        uvicorn looks to that too, after an answer, but until the next byte, which may be a blank line.
+        """
+        return self._begun is None and not self._is_answering()
+
+    def _is_answering(self) -> bool:
+        cycle: Any = self.cycle
+        return cycle is not None and not cycle.response_complete
 
     def _body_is_stalled(self, now: float) -> bool:
         """Whether a request's body should go on and does not.
@@ -134,15 +155,34 @@ class LimitedProtocol(HttpToolsProtocol):
         return {} if scope is None else scope["state"]
 
     def _refuse(self, code: str, detail: str, status: int | None = None) -> None:
-        body = problem_of(code, detail, status=status)
-        encoded = msgspec.json.encode(body)
-        status_line = STATUS_LINE[int(str(body["status"]))]
-        headers = (
-            f"content-type: {MEDIA_TYPE}\r\ncontent-length: {len(encoded)}\r\n"
-            f"connection: close\r\nretry-after: {RETRY_AFTER_SECONDS}\r\n\r\n"
-        )
-        self.transport.write(status_line + headers.encode() + encoded)
+        """Answer the newest request and close, once."""
+        if self.transport.is_closing():
+            return
+        body, request_id = problem_of(code, detail, status=status), new_request_id()
+        if not self._owes_another():
+            self.transport.write(self._refusal(body, request_id))
         self.transport.close()
+        _logger.info("connection_refused", request_id=request_id.decode(), code=code, status=body["status"])
+
+    def _owes_another(self) -> bool:
+        """Whether an answer has begun, or an earlier request's is to come: ours would be taken for it."""
+        if not self._is_answering():
+            return False
+        in_body = self._body_open and self._begun is None
+        cycle: Any = self.cycle
+        return not in_body or cycle.response_started or bool(self.pipeline)
+
+    def _refusal(self, body: dict[str, object], request_id: bytes) -> bytes:
+        encoded = msgspec.json.encode(body)
+        headers = [
+            (b"content-type", MEDIA_TYPE.encode()),
+            (b"content-length", b"%d" % len(encoded)),
+            (b"connection", b"close"),
+        ]
+        if body["code"] in WAITING:
+            headers.append((b"retry-after", b"%d" % self.limits.retry_after_seconds))
+        head = b"".join(b"%s: %s\r\n" % header for header in completed(headers, request_id))
+        return STATUS_LINE[int(str(body["status"]))] + head + b"\r\n" + encoded
 
 
 class Gathered:

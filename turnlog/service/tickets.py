@@ -64,8 +64,9 @@ class Tickets:
             raise refusal("ticket_invalid", "the ticket is not valid", "expired", key_id)
         if issued.path != path:
             raise refusal("ticket_invalid", "the ticket is not valid", "elsewhere", key_id)
-        if not self._keyring.is_live(key_id, now):
-            raise refusal("ticket_invalid", "the ticket is not valid", "revoked", key_id)
+        state = self._keyring.state(key_id, now)
+        if state != "live":
+            raise refusal("ticket_invalid", "the ticket is not valid", state, key_id)
         return issued.key
 
     def _drop_expired(self, now: int) -> None:

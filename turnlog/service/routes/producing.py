@@ -124,7 +124,6 @@ async def resume_stream(
     "/messages/{message_id:uuid}/chunks",
     opt=WRITER,
     status_code=200,
-    request_max_body_size=None,
     responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
 )
 async def send_chunks(
@@ -141,7 +140,7 @@ async def send_chunks(
     says what was expected.
     """
     context = access.log.context(access.context_of(message_id))
-    ingest = ChunkIngest(context, message_id, epoch, wall_clock_us)
+    ingest = ChunkIngest(context, message_id, epoch, wall_clock_us, request.app.state.limits)
     if request.headers.get("content-type", "").startswith(NDJSON):
         connection = streams.open(access)
         source = acknowledged(ingest, request.stream(), streams.produced(message_id))
@@ -157,7 +156,6 @@ async def send_chunks(
     "/contexts/{context_id:uuid}/ingest",
     opt=WRITER,
     status_code=200,
-    request_max_body_size=None,
     responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
 )
 async def ingest_stream(

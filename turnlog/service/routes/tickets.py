@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from litestar import post
@@ -16,11 +16,14 @@ from turnlog.service.answers import Answer
 from turnlog.service.gate import Gate
 from turnlog.service.problems import problems
 
+STREAMS: Final = r"^/api/((contexts/[^/?#]+/)?(sse|events)|messages/[^/?#]+/(stream|replay))\Z"
+"""What a browser opens by an ``EventSource``; all else it asks for with a key, or through its backend."""
+
 
 class TicketFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to issue a ticket for: the path of a GET route, without its query."""
+    """What to issue a ticket for: the path of a stream, without its query."""
 
-    path: Annotated[str, msgspec.Meta(pattern=r"^/api/[^?#]+\Z", max_length=1_000)]
+    path: Annotated[str, msgspec.Meta(pattern=STREAMS, max_length=1_000)]
 
 
 class Ticket(msgspec.Struct, frozen=True):
