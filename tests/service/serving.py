@@ -66,8 +66,10 @@ async def serving(data: Path, *, key: str | None = None, **settings: object) -> 
     with listen("127.0.0.1", 0) as listener:
         address = address_of(listener)
         async with opened(loaded.settings) as service:
-            server = Server(service)
+            started = asyncio.Event()
+            server = Server(service, lambda _: started.set())
             running = asyncio.create_task(server.serve(sockets=[listener]))
+            await started.wait()
             async with httpx.AsyncClient(base_url=address, headers=headers, timeout=SECONDS) as client:
                 try:
                     yield Served(service, server, client, address)
