@@ -67,9 +67,14 @@ async def serving(data: Path, *, key: str | None = None, **settings: object) -> 
         address = address_of(listener)
         async with opened(loaded.settings) as service:
             started = asyncio.Event()
-            server = Server(service, lambda _: started.set())
+
+            async def tell(*_: object) -> None:
+                started.set()
+
+            server = Server(service, tell)
             running = asyncio.create_task(server.serve(sockets=[listener]))
-            await started.wait()
+            async with asyncio.timeout(SECONDS):
+                await started.wait()
             async with httpx.AsyncClient(base_url=address, headers=headers, timeout=SECONDS) as client:
                 try:
                     yield Served(service, server, client, address)
@@ -161,6 +166,21 @@ async def process(data: Path, *arguments: str) -> AsyncGenerator[Process]:
     finally:
         if served._process is not None:  # pyright: ignore[reportPrivateUsage] -- its own helper
             await served.end(signal.SIGKILL)
+
+
+async def command(data: Path, *arguments: str) -> tuple[int, bytes, bytes]:
+    """Another verb as a process on a directory: its exit code, standard output and standard error."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "turnlog", *arguments, "--data", str(data)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=_environment(),
+    )
+    async with asyncio.timeout(SECONDS):
+        out, err = await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out, err
 
 
 def _environment() -> Mapping[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from raw import Raw, connection, request
@@ -81,7 +81,7 @@ async def test_a_refusal_is_never_taken_for_another_answer(nonsense: bytes, data
 
 
 async def test_one_connection_too_many_is_told_when_to_come_again(data_dir: Path) -> None:
-    settings = {"limits__connections_max": 2, "limits__retry_after_seconds": 7}
+    settings: dict[str, Any] = {"limits__connections_max": 2, "limits__retry_after_seconds": 7}
     async with serving(data_dir, **settings) as served, connection(served) as first:
         async with connection(served) as second:
             for raw in (first, second):  # by now both are taken
@@ -122,7 +122,7 @@ async def test_a_body_that_does_not_go_on_is_refused(data_dir: Path) -> None:
 
 
 async def test_a_quiet_stream_is_no_silent_connection(data_dir: Path) -> None:
-    settings = {"limits__idle_seconds_max": 1, "streams__heartbeat_seconds": 0.5}
+    settings: dict[str, Any] = {"limits__idle_seconds_max": 1, "streams__heartbeat_seconds": 0.5}
     async with serving(data_dir, **settings) as served, connection(served) as quiet:
         await quiet.send(request("GET", "/api/events?live=true&format=sse"))
         async with connection(served) as silent:

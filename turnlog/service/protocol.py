@@ -52,7 +52,6 @@ class LimitedProtocol(HttpToolsProtocol):
         """A request begins."""
         super().on_message_begin()
         self._header_bytes, self._begun, self._body_open = 0, self._heard, True
-        self._untold_bytes = 0
 
     def on_url(self, url: bytes) -> None:
         """Some of its target."""
