@@ -95,6 +95,8 @@ class Process:
         self._process: asyncio.subprocess.Process | None = None
         self.lines: list[dict[str, Any]] = []
         """What it logged."""
+        self.said: bytes = b""
+        """All that it wrote to standard error."""
         self._reading: asyncio.Task[None] | None = None
 
     @property
@@ -147,6 +149,7 @@ class Process:
         assert self._process is not None
         assert self._process.stderr is not None
         async for line in self._process.stderr:
+            self.said += line
             with contextlib.suppress(msgspec.DecodeError):  # the word for people that there are no keys
                 told: dict[str, Any] = msgspec.json.decode(line)
                 self.lines.append(told)

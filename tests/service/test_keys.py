@@ -1,4 +1,4 @@
-"""Keys of a running service: made, revoked and expired while it serves, and the door that the first one closes."""
+"""Keys of a running service: made, revoked and expired meanwhile, and the door that the first one closes."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ async def test_a_producer_is_ended_too_and_what_it_was_told_is_durable_is(
 async def produced(
     served: Served, path: str, headers: dict[str, str], body: AsyncGenerator[bytes], told: asyncio.Event
 ) -> list[dict[str, Any]]:
-    """What a producer is told while it still sends; by hand, for httpx reads nothing before it has sent all."""
+    """What a producer is told while it still sends; by hand, as httpx sends all before it reads."""
     host, port = served.address.removeprefix("http://").split(":")
     reader, writer = await asyncio.open_connection(host, int(port))
     head = "".join(f"{name}: {text}\r\n" for name, text in headers.items())
