@@ -11,6 +11,7 @@ from uuid import UUID
 import httpx
 import msgspec
 import pytest
+from every_route import PROVIDERS
 from faulty import Faults
 from raw import connection, request
 from serving import SECONDS, Served, serving
@@ -18,6 +19,7 @@ from structlog.testing import capture_logs
 
 from eventstore.units import wall_clock_us
 from turnlog.service.key_file import create_key
+from turnlog.service.settings import Limits
 
 LIVE: Final = "/api/events?live=true&format=sse"
 WAIT: Final = 7
@@ -176,3 +178,27 @@ async def test_an_answer_that_nobody_takes_ends_too(data_dir: Path) -> None:
                     while not any(line["event"] == "slow_reader_cut_off" for line in lines):
                         await served.client.get("/healthz")
             assert msgspec.json.encode(lines).count(b"x" * 100) == 0
+
+
+async def test_a_provider_that_finds_no_room_leaves_nothing_behind(data_dir: Path) -> None:
+    async with serving(data_dir, limits__subscribers_max=1, limits__retry_after_seconds=WAIT) as served:
+        context_id = await served.context()
+        path = f"/api/contexts/{context_id}/ingest?dialect=openai_chat"
+        before = served.service.log.store.acknowledged
+        async with served.client.stream("GET", LIVE) as response:
+            assert response.status_code == 200
+            refused(await served.client.post(path, content=PROVIDERS), 429, "too_many_connections")
+        assert served.service.log.store.acknowledged == before
+        await opens(served, {})
+        wrong = [
+            await served.client.post(f"{path}&branch={name}", content=PROVIDERS)
+            for name in ("x" * 200, "new")
+        ]
+        assert [answer.is_success for answer in wrong] == [False, False]
+        await opens(served, {})
+
+
+def test_every_limit_is_hit_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_limits_*.py"))
+    limits = [field.name for field in msgspec.structs.fields(Limits)]
+    assert [name for name in limits if f"limits__{name}" not in tests] == []

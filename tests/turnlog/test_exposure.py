@@ -40,3 +40,12 @@ def test_any_other_address_or_name_needs_keys(host: str) -> None:
 @pytest.mark.parametrize("host", OURS + OTHERS)
 def test_with_keys_every_address_will_do(host: str) -> None:
     check_exposure(Settings(host=host), has_keys=True)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "192.168.1.1", "2001:db8::1"])
+def test_a_name_of_ours_that_means_another_address_needs_keys(address: str) -> None:
+    check_exposure(Settings(host="localhost"), has_keys=False, address="127.0.0.1")
+    check_exposure(Settings(host="localhost"), has_keys=True, address=address)
+    with pytest.raises(Refused) as refused:
+        check_exposure(Settings(host="localhost"), has_keys=False, address=address)
+    assert refused.value.code == "keys_required"
