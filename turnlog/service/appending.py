@@ -48,8 +48,8 @@ class Appending:
             return
         read: list[Any] = []
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request["headers"]}
-        data = None if "origin" in headers else await self._body(headers, receive, read)
-        access = None if data is None else self._access(request, headers)
+        access = None if "origin" in headers else self._access(request, headers)
+        data = None if access is None else await self._body(headers, receive, read)
         if data is None or access is None:
             await self._app(scope, _again(read, receive), send)
             return
