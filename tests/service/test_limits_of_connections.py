@@ -113,6 +113,14 @@ async def test_a_connection_that_falls_silent_is_closed(said: bytes, data_dir: P
         assert text.count(b"HTTP/1.1") == said.count(b"GET")
 
 
+async def test_blank_lines_between_requests_hold_no_connection(data_dir: Path) -> None:
+    async with serving(data_dir, limits__idle_seconds_max=1) as served, connection(served) as raw:
+        await raw.send(request("GET", "/healthz"))
+        assert (await raw.answer()).status == 200
+        await raw.send(b"\r\n")
+        assert await raw.rest() == b""
+
+
 async def test_a_body_that_does_not_go_on_is_refused(data_dir: Path) -> None:
     async with serving(data_dir, limits__idle_seconds_max=1) as served, connection(served) as raw:
         await raw.send(
