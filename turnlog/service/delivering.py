@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Final
 
 from eventstore.events import ChunkReceived, StreamFinalized
-from projections.answers import Opening, ReplayDone
+from projections.answers import Opening, ReplayChunk, ReplayDone
 from projections.queries import Queries
 from projections.replay import Pace
 from turnlog.dialects import renderer
@@ -42,6 +42,7 @@ class Delivery:
         self._message_id = opening.message_id
         self._dialect = dialect
         self._raw = dialect == "raw"
+        self._ahead: dict[int, ChunkReceived] = {}
         self._connection = connection
         connection.at = after
 
@@ -94,7 +95,8 @@ class Delivery:
                 if isinstance(chunk, ReplayDone):
                     gathered.append(self._framed(self.renderer.end(await self._end(chunk), chunk)))
                     break
-                data = frames(self.renderer.chunk(chunk), chunk.sequence)
+                kept = await self._with_bytes(chunk) if self._raw else chunk
+                data = frames(self.renderer.chunk(kept), chunk.sequence)
                 self.sequence = self._connection.at = chunk.sequence
                 gathered.append(data)
                 size += len(data)
@@ -170,6 +172,15 @@ class Delivery:
     def _framed(self, events: Sequence[Event]) -> bytes:
         """Events that belong to no chunk: who comes back after them goes on after the last chunk."""
         return b"".join(frame(event, self.sequence) for event in events)
+
+    async def _with_bytes(self, chunk: ReplayChunk) -> ChunkReceived:
+        """A replayed chunk as it is stored; read ahead, because timelines leave the provider's bytes out."""
+        if chunk.sequence not in self._ahead:
+            page = await self._queries.chunks(
+                self._message_id, after=chunk.sequence - 1, limit=PAGE_CHUNKS, raw=True
+            )
+            self._ahead = {stored.sequence: stored for stored in page.chunks}
+        return self._ahead[chunk.sequence]
 
     async def _end(self, done: ReplayDone) -> StreamFinalized | None:
         """The event that ended the replayed stream."""
