@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
+
 from eventstore.events import ChunkReceived, StreamFinalized
 from projections.answers import Opening, ReplayChunk, ReplayDone
 from projections.queries import Queries
@@ -55,6 +57,7 @@ class Delivery:
             yield self._framed(self.renderer.begin())
         else:
             await self._skip()
+            yield b""  # the answer begins now, though there may be nothing to tell for long
         if snapshot:
             yield await self._snapshot()
         while True:
@@ -78,19 +81,12 @@ class Delivery:
         if fresh:
             yield self._framed(self.renderer.begin())
         else:
-            await self._skip()
+            await self._skip_replayed(pace)
+            first = max(self.sequence + 1, pace.from_sequence or 0)
+            pace = msgspec.structs.replace(pace, from_sequence=first)
         gathered: list[bytes] = []
         size, most = 0, 0 if pace.speed else GATHERED_BYTES
-        replayed = self._queries.replay(
-            self._message_id,
-            pace.speed,
-            from_sequence=pace.from_sequence,
-            to_sequence=pace.to_sequence,
-            from_ms=pace.from_ms,
-            to_ms=pace.to_ms,
-            max_gap_ms=pace.max_gap_ms,
-        )
-        async with aclosing(replayed) as chunks:
+        async with aclosing(self._paced(pace)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, ReplayDone):
                     gathered.append(self._framed(self.renderer.end(await self._end(chunk), chunk)))
@@ -116,6 +112,19 @@ class Delivery:
             if not page.has_more:
                 return
             at = page.chunks[-1].sequence
+
+    async def _skip_replayed(self, pace: Pace) -> None:
+        """Bring the renderer to where the reader of a replay was: it saw only the part that it asked for."""
+        if self.renderer.resumes_anywhere:
+            return
+        seen = msgspec.structs.replace(pace, speed=0, to_sequence=self.sequence)
+        async with aclosing(self._paced(seen)) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, ReplayChunk):
+                    self.renderer.skip(chunk)
+
+    def _paced(self, pace: Pace) -> AsyncGenerator[ReplayChunk | ReplayDone, None]:
+        return self._queries.replay(self._message_id, **msgspec.structs.asdict(pace))
 
     async def _snapshot(self) -> bytes:
         chunks: list[ChunkReceived] = []

@@ -132,8 +132,7 @@ async def replay_stream(
     access.context_of(message_id)
     opening = await access.log.queries.opening(message_id)
     given = _resumed(request.headers, None)
-    first = from_ if given is None else given + 1
-    pace = Pace(speed, first, to, from_ms, to_ms, max_gap_ms)
+    pace = Pace(speed, from_, to, from_ms, to_ms, max_gap_ms)
     pace.check()
     connection = streams.open(access)
     try:
