@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid4
@@ -239,3 +240,22 @@ def of(served: Served, path: str, dialect: str) -> InsteadOfTheProvider:
     """A path of the service, in a dialect, instead of a provider."""
     joint = "&" if "?" in path else "?"
     return InsteadOfTheProvider(f"{served.address}{path}{joint}dialect={dialect}")
+
+
+async def test_a_service_that_stops_raises_each_clients_own_error(data_dir: Path) -> None:
+    async with serving(data_dir) as served, AsyncExitStack() as stack:
+        message_id = await served.stream(await served.context())
+        await served.chunks(message_id, "half")
+        path = f"/api/messages/{message_id}/stream"
+        one = await stack.enter_async_context(openai_client(of(served, path, "openai_chat")))
+        said = await one.chat.completions.create(**OPENAI, stream=True)
+        assert [(await anext(said)).choices[0].delta.content for _ in range(2)] == [None, "half"]
+        other = await stack.enter_async_context(anthropic_client(of(served, path, "anthropic")))
+        events = await other.messages.create(**ANTHROPIC, stream=True)
+        assert [(await anext(events)).type for _ in range(2)] == ["message_start", "content_block_start"]
+        served.server.stop()
+        with pytest.raises(openai.APIError, match="stopping"):
+            await anext(said)
+        assert (await anext(events)).type == "content_block_delta"
+        with pytest.raises(anthropic.APIStatusError, match="stopping"):
+            await anext(events)

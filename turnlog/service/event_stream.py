@@ -65,11 +65,13 @@ class SseWords:
 
     ``returns``: a reader that is cut off comes back by itself, and is told when. ``beats``: comments may
     stand between the events. Without both, what goes well is the source's own bytes and nothing else.
+    ``foreign``: the reader knows a provider's events only, and takes a farewell for one of them.
     """
 
-    def __init__(self, *, returns: bool = True, beats: bool = True) -> None:
+    def __init__(self, *, returns: bool = True, beats: bool = True, foreign: bool = False) -> None:
         self._returns = returns
         self._beats = beats
+        self._foreign = foreign
 
     def opening(self, retry_ms: int) -> bytes:
         """How soon a browser comes back: said at once, because a service that is killed says nothing."""
@@ -80,7 +82,11 @@ class SseWords:
         return KEEP_ALIVE if self._beats else b""
 
     def farewell(self, why: Ending, at: int) -> bytes:
-        """A browser connects again by itself, soon, and sends the last id."""
+        """A browser connects again by itself, soon, and sends the last id; a provider's client must raise."""
+        if self._foreign:
+            error = _ENDED[why].copy()
+            error.fields["after"] = at
+            return self.failure(error)
         data = msgspec.json.encode({"type": "closing", "reason": why, "after": at})
         return frame(Event(data, "closing"))
 

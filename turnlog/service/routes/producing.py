@@ -189,7 +189,9 @@ async def ingest_stream(
     connection = streams.open(access)
     headers = {"Turnlog-Message-Id": str(passing.message_id)}
     source, words, kind = (
-        (passed(passing), SseWords(returns=False), SSE) if tee else (told(passing), NdjsonWords(), NDJSON)
+        (passed(passing), SseWords(returns=False, foreign=True), SSE)
+        if tee
+        else (told(passing), NdjsonWords(), NDJSON)
     )
     return EventStream(streams, connection, source, words, media_type=kind, watch=False, headers=headers)
 

@@ -148,7 +148,8 @@ async def replay_stream(
 
 def _words(dialect: str) -> SseWords:
     """What stands around the events: nothing around the provider's own bytes."""
-    return SseWords(returns=dialect != "raw", beats=dialect != "raw")
+    ours = dialect != "raw"
+    return SseWords(returns=ours, beats=ours, foreign=dialect not in ("turnlog", "text"))
 
 
 def _resumed(headers: Headers, after: str | None) -> int | None:
