@@ -196,7 +196,7 @@ async def test_a_service_that_stops_says_where_to_go_on(served: Served) -> None:
     head = (await served.json("GET", "/api/log/head"))["position"]
     asked: list[tuple[str, dict[str, str], str]] = [
         (f"{path}/stream", {}, "10"),
-        (f"{path}/stream", {"dialect": "anthropic"}, "10"),
+        (f"{path}/stream", {"dialect": "text"}, "10"),
         ("/api/sse", {"contexts": str(await served.context())}, str(head + 1)),
         ("/api/events", {"live": "true", "format": "sse"}, str(head + 1)),
     ]

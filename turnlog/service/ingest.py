@@ -194,7 +194,7 @@ async def told(tee: Tee[bytes]) -> AsyncGenerator[bytes, None]:
     known = -1
     async with aclosing(tee):
         async for _ in tee:
-            if not tee.recorder.statistics.commits:
+            if known < 0 and not tee.recorder.statistics.commits:
                 continue  # of what is no stream of the dialect nothing is written: there is no message
             if known < 0:
                 yield _line({"type": "started", "message_id": tee.message_id})
