@@ -53,9 +53,14 @@ class Follower:
                 self.came.set()
 
     def last(self) -> dict[str, Any]:
-        """The last thing that it said."""
+        """The last thing that it said; to a provider's client it is an error, which such a client raises."""
         line = self.text.rstrip("\n").rpartition("\n")[2]
-        return msgspec.json.decode(line.removeprefix("data: "))
+        told = msgspec.json.decode(line.removeprefix("data: "))
+        if told["type"] == "closing":
+            return told
+        problem = told["problem"]
+        reason = problem["code"].removeprefix("key_")
+        return {"type": "closing", "reason": reason, "after": problem["after"]}
 
 
 async def paths(served: Served, headers: dict[str, str]) -> dict[str, str]:

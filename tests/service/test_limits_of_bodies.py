@@ -129,11 +129,8 @@ async def test_a_line_may_have_so_many_bytes_and_a_body_of_lines_any_number(smal
         small.path(route), content=in_pieces(b"".join(lines) + long), headers=typed
     )
     last = msgspec.json.decode(response.text.splitlines()[-1])
-    assert (last["type"], last["problem"]["code"], "line 21 " in last["problem"]["detail"]) == (
-        "error",
-        "body_too_large",
-        True,
-    )
+    told = last if response.status_code == 413 else last["problem"]  # nothing, or something, was told before
+    assert (told["code"], "line 21 " in told["detail"]) == ("body_too_large", True)
 
 
 async def test_a_providers_event_may_have_so_many_bytes(small: Small) -> None:
