@@ -46,7 +46,7 @@ def moment(
     return named_moment(version, position, time, message) or NOW
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What all bodies have in common."""
 
 
@@ -109,7 +109,7 @@ class _At(_Body, frozen=True, kw_only=True):
 
     at_version: int | None = None
     at_position: int | None = None
-    at_time: Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "date-time"}})] | None = None
+    at_time: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})] | None = None
     at_message: UUID | None = None
 
     def moment(self) -> Moment:

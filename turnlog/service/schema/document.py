@@ -1,0 +1,320 @@
+"""The document: OpenAPI 3.1 of all routes, made of their signatures, their structs and ``OPERATIONS``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, get_args
+
+import msgspec
+from litestar import Litestar
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import BodyKwarg, PathParameter, QueryParameter
+from litestar.routes import HTTPRoute
+from litestar.typing import FieldDefinition
+
+from eventstore.errors import CODES
+from turnlog.service.access import Scope
+from turnlog.service.bodies import MSGPACK_TYPES
+from turnlog.service.event_stream import NDJSON, SSE
+from turnlog.service.gate import TICKET
+from turnlog.service.health import Health
+from turnlog.service.problems import Problem, codes_in
+from turnlog.service.schema import errors, shapes
+from turnlog.service.schema.examples import CHUNK_LINES, Example, example, recorded
+from turnlog.service.schema.operations import (
+    IF_NONE_MATCH,
+    OPERATIONS,
+    READ_IF_NONE_MATCH,
+    REQUEST_HEADERS,
+    RESPONSE_HEADERS,
+    TAGS,
+    Facts,
+    Told,
+)
+from turnlog.service.schema.shapes import Schema, prose
+from turnlog.service.strict import ChunkIn
+
+DESCRIPTION: Final = """\
+An event-sourced, append-only log for chat backends: contexts hold messages and streams; every change is an
+event; every moment of the past can be read.
+
+**Keys.** `Authorization: Bearer tl_...`, or `X-Api-Key`. A key has a role: reader, writer or admin, each of
+which may do what those before it may. While no key was ever made, the service takes requests from its own
+machine alone, and they need none. A browser's `EventSource` sends a ticket instead.
+
+**Answers** have all of their members, always. Ids are UUIDs, times RFC 3339 in UTC, spans (`*_us`)
+microseconds. Unknown members are refused in requests and to be expected in answers.
+
+**Positions.** Every commit has one; a response's `Turnlog-Position`, sent back as `Turnlog-At-Least`, makes a
+later answer know of it, whichever client asks.
+
+**Problems** are RFC 9457 with a stable `code` to decide by, a `hint`, and the facts as further members.
+`x-problems` lists all codes. In a stream that has begun a problem is an `error` event, or line, and the end.
+
+**Every response** has an `X-Request-Id`: that of the request, or a new one.
+"""
+
+SECURITY: Final[dict[str, Any]] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `turnlog keys create` makes one."},
+    "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key."},
+    "ticket": {
+        "type": "apiKey",
+        "in": "query",
+        "name": TICKET,
+        "description": "From `POST /api/tickets`, for one GET of one path.",
+    },
+}
+
+_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class Operation(NamedTuple):
+    """One method of one path."""
+
+    path: str
+    method: str
+    handler: HTTPRouteHandler
+
+    @property
+    def name(self) -> str:
+        """Of its handler."""
+        return self.handler.fn.__name__
+
+    @property
+    def facts(self) -> Facts:
+        """What is declared of it."""
+        return OPERATIONS[self.name]
+
+    @property
+    def fields(self) -> dict[str, FieldDefinition]:
+        """What its handler takes."""
+        return self.handler.parsed_fn_signature.parameters
+
+    @property
+    def body(self) -> Any:
+        """The type of its JSON body; None without one."""
+        if self.name == "send_chunks":  # it looks at the type of the body itself
+            return ChunkIn | list[ChunkIn]
+        data = self.fields.get("data")
+        return data.annotation if data and isinstance(data.kwarg_definition, BodyKwarg) else None
+
+    @property
+    def answer(self) -> Any:
+        """The type of its JSON answer; None without one."""
+        kinds = get_args(self.handler.parsed_fn_signature.return_type.annotation)
+        return None if kinds in ((), (bytes,)) else kinds[0]
+
+
+def operations(app: Litestar) -> list[Operation]:
+    """All that the application answers, in order of path and method."""
+    found = [
+        Operation(route.path_format, method, handler)
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for method in sorted(handler.http_methods)
+        if method in _METHODS
+    ]
+    return sorted(found, key=lambda one: (one.path, _METHODS.index(one.method)))
+
+
+def document(app: Litestar, version: str) -> dict[str, Any]:
+    """The whole document."""
+    return _Document(operations(app)).made(version)
+
+
+class _Document:
+    """Schemas are made of all types at once, so that each has its name once; then come the paths."""
+
+    def __init__(self, found: list[Operation]) -> None:
+        self._operations = found
+        self._recorded = recorded()
+        bodies = [one.body for one in found if one.body is not None]
+        answers = [one.answer for one in found if one.answer is not None]
+        told = [one.data for each in found for words in each.facts.streams.values() for one in words]
+        kinds: list[Any] = [*answers, *(one for one in told if one is not None), Problem]
+        asked, self._components = shapes.requests(bodies)
+        given, more = shapes.answers(kinds)
+        clash = self._components.keys() & more.keys()
+        assert not clash, f"a request and an answer share the name of a schema: {clash}"
+        self._components |= more
+        self._bodies = dict(zip(map(repr, bodies), asked, strict=True))
+        self._answers = dict(zip(map(repr, kinds), given, strict=True))
+        self._components[Problem.__name__]["properties"]["code"]["enum"] = list(errors.table())
+
+    def made(self, version: str) -> dict[str, Any]:
+        paths: dict[str, dict[str, Any]] = {}
+        for one in self._operations:
+            paths.setdefault(one.path, {})[one.method.lower()] = self._operation(one)
+        return {
+            "openapi": "3.1.0",
+            "info": {"title": "Turnlog", "version": version, "description": DESCRIPTION},
+            "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
+            "paths": paths,
+            "components": {
+                "schemas": dict(sorted(self._components.items())),
+                "examples": errors.examples(),
+                "securitySchemes": SECURITY,
+            },
+            "x-problems": errors.table(),
+        }
+
+    def _operation(self, one: Operation) -> dict[str, Any]:
+        summary, _, description = prose(one.handler.fn.__doc__ or "").partition("\n\n")
+        scope: Scope = one.handler.opt["scope"]
+        asked = example(one.name)
+        made: dict[str, Any] = {
+            "operationId": _camel(one.name),
+            "summary": " ".join(summary.split()),
+            "tags": [one.facts.tag],
+            "security": _security(one.method, scope),
+            "parameters": [*_parameters(one, asked), *_headers(one)],
+        }
+        if description:
+            made["description"] = description
+        body = self._body(one, asked)
+        if body is not None:
+            made["requestBody"] = {"required": True, "content": body}
+        made["responses"] = self._responses(one, scope, [p["name"] for p in made["parameters"]], body)
+        return made
+
+    def _body(self, one: Operation, asked: Example) -> dict[str, Any] | None:
+        told = msgspec.to_builtins(asked.body)
+        if one.name == "ingest_stream":
+            return {SSE: {"schema": {"type": "string", "minLength": 1}, "example": told}}
+        if one.body is None:
+            return None
+        content = {"schema": self._bodies[repr(one.body)], "example": told}
+        if one.name == "send_chunks":
+            return {"application/json": content, NDJSON: {"schema": _LINES, "example": CHUNK_LINES}}
+        kinds = ["application/json"]
+        if one.method == "PATCH":
+            kinds.append("application/merge-patch+json")
+        if one.handler.opt.get("msgpack"):
+            kinds.append(MSGPACK_TYPES[0])
+        return dict.fromkeys(kinds, content)
+
+    def _responses(
+        self, one: Operation, scope: Scope, names: list[str], body: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        status = one.handler.status_code
+        made = {str(status): self._success(one)}
+        if one.name == "read_context":
+            made["304"] = {
+                "description": "It has not changed.",
+                "headers": {name: RESPONSE_HEADERS[name] for name in one.facts.gives},
+            }
+        own = codes_in(one.handler.responses)
+        codes = errors.codes_of(
+            own, scope, names, body=body is not None, streams=bool(one.facts.streams)
+        )
+        if one.name == "read_health":
+            made["503"] = made["200"] | {"description": "Something is wrong: `problems` says what."}
+        for problem_status in sorted(codes):
+            made[str(problem_status)] = errors.response(problem_status, codes[problem_status])
+        return dict(sorted(made.items()))
+
+    def _success(self, one: Operation) -> dict[str, Any]:
+        examples, content = self._recorded.get(one.name, {}), {}
+        if one.answer is not None:
+            schema = self._answers[repr(one.answer)]
+            content["application/json"] = {"schema": schema}
+        for kind, words in one.facts.streams.items():
+            told = [self._told(word) for word in words]
+            content[kind] = {"schema": {"type": "string"}, "x-events" if kind == SSE else "x-lines": told}
+        if not content:
+            content = {kind: {"schema": _PLAIN.get(kind, {"type": "string"})} for kind in examples}
+        for kind, media in content.items():
+            if kind in examples:
+                media["example"] = examples[kind]
+        made: dict[str, Any] = {"description": _STATUSES[one.handler.status_code], "content": content}
+        if one.facts.gives:
+            made["headers"] = {name: RESPONSE_HEADERS[name] for name in one.facts.gives}
+        if one.facts.made is not None:
+            made["links"] = self._links(one.facts.made)
+        return made
+
+    def _told(self, word: Told) -> dict[str, Any]:
+        made = {"event": word.name} if word.name else {}
+        if word.data is None:
+            return made | {"description": "An event of the provider's, as it came."}
+        return made | {"data": self._answers[repr(word.data)]}
+
+    def _links(self, member: str) -> dict[str, Any]:
+        """Operations on what was made."""
+        return {
+            _camel(one.name): {
+                "operationId": _camel(one.name),
+                "parameters": {member: f"$response.body#/{member}"},
+            }
+            for one in self._operations
+            if f"{{{member}}}" in one.path
+        }
+
+
+_STATUSES: Final = {200: "It is done.", 201: "It was made.", 202: "It has begun."}
+
+_LINES: Final[Schema] = {"type": "string", "description": "`ChunkIn` objects, one a line."}
+
+_PLAIN: Final[dict[str, Schema]] = {"application/json": {"type": "object"}}
+
+
+def _parameters(one: Operation, asked: Example) -> Iterator[dict[str, Any]]:
+    for key, field in one.fields.items():
+        kwarg = field.kwarg_definition
+        if not isinstance(kwarg, PathParameter | QueryParameter):
+            continue
+        in_path = f"{{{key}}}" in one.path
+        name = kwarg.name or key
+        schema = shapes.parameter(field.annotation) | _constraints(kwarg)
+        if not in_path and not field.is_required and field.default is not None:
+            schema["default"] = field.default
+        made = {
+            "name": name,
+            "in": "path" if in_path else "query",
+            "required": in_path or field.is_required,
+            "schema": schema,
+        }
+        if kwarg.description or name in _DESCRIBED:
+            made["description"] = kwarg.description or _DESCRIBED[name]
+        if name in asked.parameters:
+            made["example"] = asked.parameters[name]
+        yield made
+
+
+def _constraints(kwarg: PathParameter | QueryParameter) -> Schema:
+    given = {
+        "minimum": kwarg.ge,
+        "maximum": kwarg.le,
+        "minLength": kwarg.min_length,
+        "maxLength": kwarg.max_length,
+        **(kwarg.schema_extra or {}),
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+_DESCRIBED: Final = {
+    "context_id": "The context.",
+    "message_id": "The message.",
+    "name": "Its name.",
+}
+
+
+def _headers(one: Operation) -> Iterator[dict[str, Any]]:
+    for name in one.facts.takes:
+        reads = name == IF_NONE_MATCH and one.method == "GET"
+        header = READ_IF_NONE_MATCH if reads else REQUEST_HEADERS[name]
+        yield {"name": name, "in": "header", "required": False, **header}
+
+
+def _security(method: str, scope: Scope) -> list[dict[str, list[str]]]:
+    """Any of these, in the name of a key that has the role."""
+    if scope == "open":
+        return []
+    schemes = ("bearer", "api_key", "ticket") if method == "GET" else ("bearer", "api_key")
+    return [{scheme: [scope]} for scheme in schemes]
+
+
+def _camel(name: str) -> str:
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
