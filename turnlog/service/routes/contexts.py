@@ -36,6 +36,16 @@ from turnlog.service.requests import (
 CONFLICTS = ("wrong_expected_version", "commit_id_reused", "outcome_unknown", "overloaded", "disk_full")
 """What any write may meet."""
 
+OF_MOMENTS = (
+    "invalid_argument",
+    "invalid_time",
+    "version_not_found",
+    "position_not_found",
+    "moment_before_creation",
+    "message_not_found",
+)
+"""Where a moment is in the body."""
+
 PATH_MESSAGES_MAX = 1_000
 """Message ids of a branch that a context's answer holds: the newest. `/messages` pages through all."""
 
@@ -168,7 +178,7 @@ async def put_state(
     "/contexts/{context_id:uuid}/fork",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "version_not_found", "moment_before_creation", *CONFLICTS),
+    responses=problems("context_not_found", *OF_MOMENTS, *CONFLICTS),
 )
 async def fork_context(
     access: NamedDependency[Access],

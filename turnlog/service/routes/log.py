@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+import re
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -12,12 +13,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, QueryParameter
 
 from eventstore.errors import Refused
+from eventstore.events import BIT_OF_TAG
 from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
+from turnlog.service.requests import ID
 from turnlog.service.streams import Streams
 
 PAGE_COMMITS_MAX = 1_000
@@ -26,9 +29,23 @@ PAGE_COMMITS_MAX = 1_000
 CONTEXTS_MAX = 100
 """Contexts that one connection follows."""
 
+TAGS: Final = "|".join(map(re.escape, BIT_OF_TAG))
+
 PositionQuery: TypeAlias = Annotated[
     str | None,
-    QueryParameter(max_length=20, description="A position, excluded, or `now`: only what is new."),
+    QueryParameter(
+        max_length=20,
+        description="A position, excluded, or `now`: only what is new.",
+        schema_extra={"pattern": "^(now|[0-9]{1,18})$"},
+    ),
+]
+KindsQuery: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=1_000,
+        description="Types of events, separated by commas.",
+        schema_extra={"pattern": f"^({TAGS})(,({TAGS}))*$"},
+    ),
 ]
 FormatQuery: TypeAlias = Annotated[
     Literal["json", "ndjson", "sse"] | None,
@@ -81,9 +98,7 @@ async def read_events(
     streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     after: PositionQuery = None,
-    kinds: Annotated[
-        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
-    ] = None,
+    kinds: KindsQuery = None,
     live: FromQuery[bool] = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
@@ -106,9 +121,7 @@ async def read_context_events(
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
     after: PositionQuery = None,
-    kinds: Annotated[
-        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
-    ] = None,
+    kinds: KindsQuery = None,
     live: FromQuery[bool] = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
@@ -185,7 +198,12 @@ async def follow_contexts(
     streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     contexts: Annotated[
-        str, QueryParameter(max_length=40 * CONTEXTS_MAX, description="Ids, separated by commas.")
+        str,
+        QueryParameter(
+            max_length=40 * CONTEXTS_MAX,
+            description="Ids, separated by commas.",
+            schema_extra={"pattern": f"^{ID}(,{ID})*$"},
+        ),
     ],
     after: PositionQuery = None,
 ) -> Response[bytes]:

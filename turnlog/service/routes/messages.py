@@ -21,6 +21,7 @@ from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id, expected_version
 from turnlog.service.problems import problems
 from turnlog.service.requests import (
+    ID,
     AppendMessage,
     AtMessageQuery,
     AtPositionQuery,
@@ -169,7 +170,12 @@ def _whole(body: MessageBody) -> MessageAnswer:
 async def read_messages(
     access: NamedDependency[Access],
     ids: Annotated[
-        str, QueryParameter(max_length=100 * BATCH_MAX, description="Message ids, separated by commas.")
+        str,
+        QueryParameter(
+            max_length=100 * BATCH_MAX,
+            description="Message ids, separated by commas; at most 100.",
+            schema_extra={"pattern": f"^{ID}(,{ID}){{0,{BATCH_MAX - 1}}}$"},
+        ),
     ],
 ) -> Answer[Batch]:
     """Many messages with their content, in the order asked; those not found are named."""

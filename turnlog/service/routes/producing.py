@@ -11,8 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 
 from eventstore.errors import Refused
-from eventstore.events import StreamResumed, StreamStarted
+from eventstore.events import NUMBER_MAX, StreamResumed, StreamStarted
 from eventstore.units import wall_clock_us
+from turnlog.dialects import DIALECTS
 from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
@@ -28,7 +29,10 @@ from turnlog.service.streams import Streams
 from turnlog.service.strict import ChunkIn, micros
 
 EpochQuery: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, description="The producer's: after a resume a lower one is refused.")
+    int,
+    QueryParameter(
+        ge=1, le=NUMBER_MAX, description="The producer's: after a resume a lower one is refused."
+    ),
 ]
 OF_STREAMS = (
     "stream_not_found",
@@ -147,7 +151,11 @@ async def send_chunks(
         source = acknowledged(ingest, request.stream(), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
-    for chunk in msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn]):
+    try:
+        chunks = msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn])
+    except msgspec.ValidationError as error:
+        raise Refused("invalid_request", f"body: {error}") from None
+    for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
     return Answer(Durable(message_id, ingest.durable), position=access.position)
@@ -158,7 +166,9 @@ async def send_chunks(
     opt=WRITER,
     status_code=200,
     request_max_body_size=None,
-    responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
+    responses=problems(
+        "context_not_found", "message_exists", "unknown_dialect", "malformed_stream", *CONFLICTS
+    ),
 )
 async def ingest_stream(
     access: NamedDependency[Access],
@@ -166,7 +176,10 @@ async def ingest_stream(
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
     dialect: Annotated[
-        str, QueryParameter(max_length=50, description="Of the body: openai_chat or anthropic.")
+        str,
+        QueryParameter(
+            max_length=50, description="The provider's, of the body.", schema_extra={"enum": sorted(DIALECTS)}
+        ),
     ],
     model: Annotated[str | None, QueryParameter(max_length=200)] = None,
     branch: Annotated[str | None, QueryParameter(max_length=100)] = None,

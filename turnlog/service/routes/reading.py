@@ -13,6 +13,7 @@ from litestar.params import FromPath, FromQuery, QueryParameter
 from eventstore.errors import Refused
 from projections.answers import ChunkPage, Timeline
 from projections.replay import Pace
+from turnlog.dialects import RENDERERS
 from turnlog.recorder import last_sequence
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
@@ -23,12 +24,26 @@ from turnlog.service.streams import Streams
 
 DialectQuery: TypeAlias = Annotated[
     str,
-    QueryParameter(max_length=50, description="turnlog, openai_chat, anthropic, ai_sdk, text or raw."),
+    QueryParameter(
+        max_length=50,
+        description="What the events look like: our own, a provider's, text alone, or the recorded bytes.",
+        schema_extra={"enum": sorted(RENDERERS)},
+    ),
+]
+ReplayDialectQuery: TypeAlias = Annotated[
+    str,
+    QueryParameter(
+        max_length=50,
+        description="As of `/stream`, but for the recorded bytes.",
+        schema_extra={"enum": sorted(RENDERERS.keys() - {"raw"})},
+    ),
 ]
 AfterQuery: TypeAlias = Annotated[
     str | None,
     QueryParameter(
-        max_length=20, description="The last sequence that the reader has; `now`: only what is new."
+        max_length=20,
+        description="The last sequence that the reader has; `now`: only what is new.",
+        schema_extra={"pattern": "^(now|[0-9]{1,18})?$"},
     ),
 ]
 OF_READING = (
@@ -122,7 +137,7 @@ async def replay_stream(
     max_gap_ms: Annotated[
         float | None, QueryParameter(ge=0, description="Longer pauses are cut to this.")
     ] = None,
-    dialect: DialectQuery = "turnlog",
+    dialect: ReplayDialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream once more, at the intervals at which it came, divided by `speed`; then totals.
 

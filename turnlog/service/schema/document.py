@@ -20,6 +20,7 @@ from turnlog.service.event_stream import NDJSON, SSE
 from turnlog.service.gate import TICKET
 from turnlog.service.health import Health
 from turnlog.service.problems import Problem, codes_in
+from turnlog.service.routes.schema import OPENAPI
 from turnlog.service.schema import errors, shapes
 from turnlog.service.schema.examples import CHUNK_LINES, Example, example, recorded
 from turnlog.service.schema.operations import (
@@ -52,6 +53,9 @@ later answer know of it, whichever client asks.
 **Problems** are RFC 9457 with a stable `code` to decide by, a `hint`, and the facts as further members.
 `x-problems` lists all codes. In a stream that has begun a problem is an `error` event, or line, and the end.
 
+**Streams.** The schema of server-sent events, or of lines of JSON, is that of each one. Only an event's id
+is where to go on; an event without a name is called `message`, as browsers do.
+
 **Every response** has an `X-Request-Id`: that of the request, or a new one.
 """
 
@@ -65,6 +69,9 @@ SECURITY: Final[dict[str, Any]] = {
         "description": "From `POST /api/tickets`, for one GET of one path.",
     },
 }
+
+UNNAMED: Final = "message"
+"""What readers of server-sent events call one without a name."""
 
 _METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -207,7 +214,7 @@ class _Document:
             }
         own = codes_in(one.handler.responses)
         codes = errors.codes_of(
-            own, scope, names, body=body is not None, streams=bool(one.facts.streams)
+            own, scope, names, body=body is not None, streams=bool(one.facts.streams), in_path="{" in one.path
         )
         if one.name == "read_health":
             made["503"] = made["200"] | {"description": "Something is wrong: `problems` says what."}
@@ -221,25 +228,35 @@ class _Document:
             schema = self._answers[repr(one.answer)]
             content["application/json"] = {"schema": schema}
         for kind, words in one.facts.streams.items():
-            told = [self._told(word) for word in words]
-            content[kind] = {"schema": {"type": "string"}, "x-events" if kind == SSE else "x-lines": told}
-        if not content:
-            content = {kind: {"schema": _PLAIN.get(kind, {"type": "string"})} for kind in examples}
+            told = [self._told(word, kind) for word in words]
+            content[kind] = {"schema": {"anyOf": told}}
+        for kind in one.facts.kinds:
+            content[kind] = {"schema": {"type": "object" if kind == OPENAPI else "string"}}
         for kind, media in content.items():
             if kind in examples:
                 media["example"] = examples[kind]
         made: dict[str, Any] = {"description": _STATUSES[one.handler.status_code], "content": content}
         if one.facts.gives:
             made["headers"] = {name: RESPONSE_HEADERS[name] for name in one.facts.gives}
+            if one.answer is not None and one.facts.streams:  # what goes on has no position to tell
+                made["headers"] = {name: {**header, "required": False} for name, header in made["headers"].items()}
         if one.facts.made is not None:
             made["links"] = self._links(one.facts.made)
         return made
 
-    def _told(self, word: Told) -> dict[str, Any]:
-        made = {"event": word.name} if word.name else {}
+    def _told(self, word: Told, kind: str) -> Schema:
+        """The schema of an event, or of a line."""
         if word.data is None:
-            return made | {"description": "An event of the provider's, as it came."}
-        return made | {"data": self._answers[repr(word.data)]}
+            return {"type": "object", "description": "In another dialect: what its own clients read."}
+        schema = self._answers[repr(word.data)]
+        if kind == NDJSON:
+            return schema
+        data = {"type": "string", "contentMediaType": "application/json", "contentSchema": schema}
+        return {
+            "type": "object",
+            "properties": {"event": {"const": word.name or UNNAMED}, "id": {"type": "string"}, "data": data},
+            "required": ["event", "data"],
+        }
 
     def _links(self, member: str) -> dict[str, Any]:
         """Operations on what was made."""
@@ -256,8 +273,6 @@ class _Document:
 _STATUSES: Final = {200: "It is done.", 201: "It was made.", 202: "It has begun."}
 
 _LINES: Final[Schema] = {"type": "string", "description": "`ChunkIn` objects, one a line."}
-
-_PLAIN: Final[dict[str, Schema]] = {"application/json": {"type": "object"}}
 
 
 def _parameters(one: Operation, asked: Example) -> Iterator[dict[str, Any]]:

@@ -80,7 +80,7 @@ CONDITIONAL: Final = ("wrong_expected_version", "context_exists")
 
 
 def codes_of(
-    own: Iterable[str], scope: Scope, names: Collection[str], *, body: bool, streams: bool
+    own: Iterable[str], scope: Scope, names: Collection[str], *, body: bool, streams: bool, in_path: bool
 ) -> dict[int, list[str]]:
     """The codes of an operation by status. ``names``: of its parameters and headers."""
     codes = [*ALWAYS, *own]
@@ -94,11 +94,14 @@ def codes_of(
         codes += OF_BODIES
     if streams:
         codes += OF_STREAMS
+    if in_path:
+        codes.append("route_not_found")
     for name in names:
         codes += OF_PARAMETERS.get(name, ())
     by_status: dict[int, list[str]] = {}
     for code in dict.fromkeys(codes):
         by_status.setdefault(CODES[code].status, []).append(code)
+    by_status[431] = ["invalid_header"]
     if IF_MATCH in names:
         by_status[PRECONDITION_FAILED] = list(CONDITIONAL)
     return by_status
@@ -126,7 +129,7 @@ def response(status: int, codes: Iterable[str]) -> dict[str, Any]:
 def examples() -> dict[str, Any]:
     """An example of each problem."""
     pairs = [(code, known["status"]) for code, known in table().items()]
-    pairs += [(code, PRECONDITION_FAILED) for code in CONDITIONAL]
+    pairs += [(code, PRECONDITION_FAILED) for code in CONDITIONAL] + [("invalid_header", 431)]
     return {
         _example(code, status): {"value": problem_of(code, DETAIL, status=status)} for code, status in pairs
     }

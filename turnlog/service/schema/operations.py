@@ -13,6 +13,7 @@ from turnlog.service.answers import POSITION_HEADER
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, KEY_CHARACTERS_MAX
 from turnlog.service.event_stream import NDJSON, SSE
 from turnlog.service.following import EventLine
+from turnlog.service.routes.schema import HTML, OPENAPI
 from turnlog.service.schema import streaming
 
 IF_MATCH: Final = "If-Match"
@@ -43,7 +44,7 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
     IF_MATCH: {
         "description": 'The version that the context must have, as its `ETag` gives it: `"12"`; or `*`: that '
         "it exists. Not together with `If-None-Match`.",
-        "schema": {"type": "string", "pattern": '^(\\*|(W/)?"[0-9]{1,18}")$'},
+        "schema": {"anyOf": [{"const": "*"}, {"type": "string", "pattern": '^(W/)?"[0-9]{1,15}"$'}]},
         "example": "*",
     },
     IF_NONE_MATCH: {
@@ -111,7 +112,10 @@ RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
 
 
 class Told(msgspec.Struct, frozen=True):
-    """Server-sent events of a name ("" for none), or lines of JSON. ``data``: the struct that they say."""
+    """Server-sent events of a name ("" for none), or lines of JSON.
+
+    ``data``: the struct that they say; None for the events of another dialect, which are its own matter.
+    """
 
     name: str
     data: Any
@@ -120,7 +124,8 @@ class Told(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """Of one route. ``streams``: what a response that goes on says, by its media type.
 
-    ``made``: the member of the answer that names what was made, which other operations ask for.
+    ``made``: the member of the answer that names what was made, which other operations ask for. ``kinds``:
+    the media types of an answer that is neither JSON nor a stream.
     """
 
     tag: str
@@ -128,6 +133,7 @@ class Facts(msgspec.Struct, frozen=True):
     gives: tuple[str, ...] = (POSITION_HEADER,)
     streams: dict[str, tuple[Told, ...]] = {}
     made: str | None = None
+    kinds: tuple[str, ...] = ()
 
 
 _ENDINGS: Final = (Told("closing", streaming.Closing), Told("error", streaming.Failed))
@@ -154,6 +160,7 @@ _STREAM: Final = (
     Told("", streaming.StreamFinalizedEvent),
     Told("", streaming.StreamCaughtUpEvent),
     *_ENDINGS,
+    Told("", None),
 )
 
 _EVENTS: Final = (Told("event", EventLine), *_ENDINGS)
@@ -169,13 +176,14 @@ _INGEST_LINES: Final = (
 
 _READ: Final = (AT_LEAST_HEADER,)
 _KEYED: Final = (IDEMPOTENCY_HEADER,)
-_WRITE: Final = (IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_HEADER)
+_WRITE: Final = (IF_MATCH, IDEMPOTENCY_HEADER)
+_MAKE: Final = (IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_HEADER)
 _VERSIONED: Final = (POSITION_HEADER, ETAG)
 _MADE: Final = (POSITION_HEADER, ETAG, LOCATION)
 _FOLLOWED: Final = (LAST_EVENT_ID,)
 
 OPERATIONS: Final[dict[str, Facts]] = {
-    "create_context": Facts("contexts", _WRITE, _MADE, made="context_id"),
+    "create_context": Facts("contexts", _MAKE, _MADE, made="context_id"),
     "patch_context": Facts("contexts", _WRITE, _VERSIONED),
     "put_state": Facts("contexts", _WRITE, _VERSIONED),
     "append_message": Facts("messages", _WRITE, _MADE, made="message_id"),
@@ -187,7 +195,7 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "ingest_stream": Facts(
         "streams", gives=(MESSAGE_ID,), streams={NDJSON: _INGEST_LINES, SSE: (Told("", None), *_ENDINGS)}
     ),
-    "append_commit": Facts("log", _WRITE, _VERSIONED),
+    "append_commit": Facts("log", _MAKE, _VERSIONED),
     "put_branch": Facts("branches", _WRITE, _VERSIONED),
     "fork_context": Facts("contexts", _KEYED, _MADE, made="context_id"),
     "list_contexts": Facts("contexts", _READ),
@@ -213,10 +221,10 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "read_stats": Facts("upkeep"),
     "read_health": Facts("upkeep", gives=()),
     "read_readiness": Facts("upkeep", gives=()),
-    "read_metrics": Facts("upkeep", gives=()),
+    "read_metrics": Facts("upkeep", gives=(), kinds=("text/plain",)),
     "issue_ticket": Facts("access", gives=()),
-    "read_schema": Facts("schema", gives=()),
-    "read_openapi": Facts("schema", gives=()),
+    "read_schema": Facts("schema", gives=(), kinds=(OPENAPI, HTML)),
+    "read_openapi": Facts("schema", gives=(), kinds=(OPENAPI,)),
     "redact_message": Facts("messages", _WRITE, _VERSIONED),
     "delete_branch": Facts("branches", _WRITE, _VERSIONED),
     "delete_context": Facts("contexts", _WRITE, _VERSIONED),

@@ -108,7 +108,7 @@ def _content(content: Mapping[str, Any]) -> str:
         shown.setdefault(id(media), ([], media))[0].append(kind)
     parts: list[str] = []
     for kinds, media in shown.values():
-        said = media.get("x-events") or media.get("x-lines") or media["schema"]
+        said = media["schema"]
         parts.append(f"<p>{', '.join(map(_code, kinds))}</p>{_json(said)}")
         if "example" in media:
             example = media["example"]

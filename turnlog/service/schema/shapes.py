@@ -15,7 +15,7 @@ import msgspec
 
 from eventstore.events import Event
 from eventstore.units import RFC_3339
-from turnlog.service.requests import AppendMessage, Fork, PutBranch
+from turnlog.service.requests import AppendMessage, Fork, PatchContext, PutBranch
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -46,6 +46,7 @@ def requests(types: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
     schemas, components = _generated(types)
     for name, rules in _RULES.items():
         components[name] |= rules
+    components["ContextUpdatedIn"]["properties"]["changes"] = {"$ref": f"{REF}{PatchContext.__name__}"}
     return schemas, components
 
 
