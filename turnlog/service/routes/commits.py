@@ -61,14 +61,15 @@ async def append(
     """What the route does, however it was reached."""
     if len(data.events) > events_max:
         raise Refused("commit_too_large", f"a commit has at most {events_max} events", limit=events_max)
+    expected, key = _expected(headers, data), commit_id(headers)
     events = [event(given) for given in data.events]
     if not access.sees(data.context_id):
         events = _creating(access, data.context_id, events)
     committed = await access.log.store.append(
         data.context_id,
         events,
-        expected_version=_expected(headers, data),
-        commit_id=data.commit_id or commit_id(headers),
+        expected_version=expected,
+        commit_id=data.commit_id or key,
         metadata=data.metadata,
         epoch=data.epoch,
     )
@@ -77,9 +78,10 @@ async def append(
 
 def _expected(headers: Mapping[str, str], data: AppendCommit) -> ExpectedVersion:
     """The body's, or that of the headers."""
+    of_headers = expected_version(headers)
     match data.expected_version:
         case "any":
-            return expected_version(headers)
+            return of_headers
         case "exists":
             return EXISTS
         case version:

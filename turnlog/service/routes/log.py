@@ -74,14 +74,13 @@ class LogHead(msgspec.Struct, frozen=True):
 
 def starting_position(headers: Headers, after: str | None, head: int, default: int) -> int:
     """Where to begin: the last id that a browser sends, or ``after``. Raises ``Refused``."""
+    for given in (headers.get("last-event-id") or None, after):
+        if given not in (None, "now") and not (given.isascii() and given.isdigit() and len(given) <= 18):
+            raise Refused("invalid_argument", "after is a position or now", argument="after")
     given = headers.get("last-event-id") or after
     if given is None:
         return default
-    if given == "now":
-        return head
-    if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        raise Refused("invalid_argument", "after is a position or now", argument="after")
-    return int(given)
+    return head if given == "now" else int(given)
 
 
 def wanted_format(headers: Headers, given: str | None) -> str:

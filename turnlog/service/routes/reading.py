@@ -50,6 +50,7 @@ OF_READING = (
     "message_not_found",
     "stream_not_open",
     "message_redacted",
+    "invalid_argument",
     "unknown_dialect",
     "too_many_connections",
 )
@@ -87,7 +88,7 @@ async def read_timeline(access: NamedDependency[Access], message_id: FromPath[UU
     return Answer(await access.log.queries.timeline(message_id), position=access.position)
 
 
-@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems(*OF_READING))
+@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems("raw_not_kept", *OF_READING))
 async def read_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -121,7 +122,7 @@ async def read_stream(
     return EventStream(streams, connection, source, SseWords(), headers=delivery.renderer.headers)
 
 
-@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
+@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING))
 async def replay_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -167,12 +168,13 @@ async def replay_stream(
 
 def _resumed(headers: Headers, after: str | None) -> int | None:
     """The sequence that a reader has, if it comes back. Raises ``Refused``."""
-    given = headers.get("last-event-id") or after
-    if given in (None, "now", ""):
-        return None
-    if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        raise Refused("invalid_argument", "after is a sequence or now", argument="after")
-    return int(given) or None
+    sent = headers.get("last-event-id")
+    for given in (sent, after):
+        fits = given in (None, "now", "") or (given.isascii() and given.isdigit() and len(given) <= 18)
+        if not fits:
+            raise Refused("invalid_argument", "after is a sequence or now", argument="after")
+    given = sent or after
+    return None if given in (None, "now", "") else int(given) or None
 
 
 async def _check_raw(access: Access, message_id: UUID) -> None:

@@ -189,7 +189,7 @@ class _Document:
     def _body(self, one: Operation, asked: Example) -> dict[str, Any] | None:
         told = msgspec.to_builtins(asked.body)
         if one.name == "ingest_stream":
-            return {SSE: {"schema": {"type": "string", "minLength": 1}, "example": told}}
+            return {SSE: {"schema": _STREAM, "example": told}}
         if one.body is None:
             return None
         content = {"schema": self._bodies[repr(one.body)], "example": told}
@@ -272,7 +272,17 @@ class _Document:
 
 _STATUSES: Final = {200: "It is done.", 201: "It was made.", 202: "It has begun."}
 
-_LINES: Final[Schema] = {"type": "string", "description": "`ChunkIn` objects, one a line."}
+_LINES: Final[Schema] = {
+    "type": "string",
+    "format": "ndjson",
+    "description": '`ChunkIn` objects, one a line; the last line may be `{"finalize": {...}}`.',
+}
+
+_STREAM: Final[Schema] = {
+    "type": "string",
+    "format": "event-stream",
+    "description": "The provider's server-sent events, as they come.",
+}
 
 
 def _parameters(one: Operation, asked: Example) -> Iterator[dict[str, Any]]:

@@ -73,6 +73,13 @@ def reference(schema: Schema) -> str | None:
     return schema["$ref"].removeprefix(REF) if set(schema) == {"$ref"} else None
 
 
+_BASE64: Final[Schema] = {
+    "type": "string",
+    "contentEncoding": "base64",
+    "pattern": "^([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$",
+}
+
+
 def _generated(types: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
     schemas, components = msgspec.json.schema_components(types, ref_template=f"{REF}{{name}}")
     for component in components.values():
@@ -80,6 +87,10 @@ def _generated(types: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
             component["description"] = prose(component["description"])
         if not component.get("required"):
             component.pop("required", None)
+        for schema in component.get("properties", {}).values():
+            for one in schema.get("anyOf", ()):
+                if "contentEncoding" in one:
+                    one |= _BASE64
     return list(schemas), dict(components)
 
 
