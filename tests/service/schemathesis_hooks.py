@@ -1,15 +1,48 @@
-"""What schemathesis cannot know of itself: how two media types are written, and what OpenAPI cannot say."""
+"""What schemathesis cannot know of itself: how some media types are written, and what OpenAPI cannot say.
+
+It loads this module in its own process; see ``test_schemathesis.py``.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 import schemathesis
 from hypothesis import strategies as st
-from schemathesis import Case, HookContext, SerializationContext
+from schemathesis import DeserializationContext, HookContext, Response, SerializationContext
+from schemathesis.openapi.checks import UseAfterFree
+
+TEXTS: Final = ("application/x-ndjson", "text/event-stream")
+"""Bodies that are text, whatever is in it: nothing else can be sent instead."""
+
+MOMENTS: Final = ("at_version", "at_position", "at_time", "at_message")
+
+DEPTH_MAX: Final = 30
+"""Of free-form values; the log takes no deeper ones."""
+
+TIMES: Final = st.datetimes(
+    min_value=datetime(1700, 1, 1),
+    max_value=datetime(2200, 1, 1),
+    timezones=st.just(UTC),
+).map(datetime.isoformat)
+"""The log's times are microseconds since the epoch, of 54 bits."""
+
+CHUNKS: Final = st.lists(st.text(max_size=20), max_size=4).map(
+    lambda deltas: "".join(
+        json.dumps({"sequence": n, "delta": delta}) + "\n" for n, delta in enumerate(deltas, 1)
+    )
+)
+
+PROVIDER_STREAMS: Final = st.text(min_size=1, max_size=40).map(
+    lambda text: f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': text}}]})}\n\n"
+)
+
+schemathesis.openapi.format("date-time", TIMES)
+schemathesis.openapi.format("ndjson", CHUNKS)
+schemathesis.openapi.format("event-stream", PROVIDER_STREAMS)
 
 
 @schemathesis.serializer("application/msgpack")
@@ -17,48 +50,23 @@ def to_msgpack(_: SerializationContext, value: Any) -> bytes:
     return msgspec.msgpack.encode(value)
 
 
-CHUNKS = st.lists(st.text(max_size=20), max_size=4).map(
-    lambda deltas: "".join(
-        json.dumps({"sequence": n, "delta": delta}) + "\n" for n, delta in enumerate(deltas, 1)
-    )
-)
-schemathesis.openapi.format("ndjson", CHUNKS)
-
-PROVIDER_STREAMS = st.text(min_size=1, max_size=40).map(
-    lambda text: f"data: {json.dumps({'choices': [{'index': 0, 'delta': {'content': text}}]})}\n\n"
-)
-schemathesis.openapi.format("event-stream", PROVIDER_STREAMS)
-
-
-TIMES = st.datetimes(
-    min_value=datetime(1700, 1, 1), max_value=datetime(2200, 1, 1), timezones=st.just(UTC)
-).map(lambda moment: moment.isoformat())
-
-schemathesis.openapi.format("date-time", TIMES)
-"""Those that the log takes: microseconds since the epoch of 54 bits."""
-
-TEXTS = ("application/x-ndjson", "text/event-stream")
-"""Bodies that are text, whatever is in it: nothing else can be sent instead."""
-
-
-@schemathesis.serializer("application/x-ndjson", "text/event-stream")
+@schemathesis.serializer(*TEXTS)
 def to_text(_: SerializationContext, value: Any) -> bytes:
     return str(value).encode()
 
 
 @schemathesis.deserializer("application/x-ndjson")
 def from_lines(_: DeserializationContext, response: Response) -> Any:
-    lines = [msgspec.json.decode(line) for line in response.content.splitlines() if line]
-    return lines[-1] if lines else {"type": "closing", "reason": "shutdown", "after": 0}
+    """The last line; ``test_schema.py`` looks at all of them. A reader that was ended at once sees none."""
+    lines = response.content.splitlines() or [b'{"type":"closing","reason":"shutdown","after":0}']
+    return msgspec.json.decode(lines[-1])
 
 
-MOMENTS = ("at_version", "at_position", "at_time", "at_message")
-
-
-@schemathesis.hook
-def filter_case(_: HookContext, case: Case) -> bool:
+@schemathesis.hook  # pyright: ignore[reportUnknownMemberType] -- its annotations are partial
+def filter_case(_: HookContext, case: Any) -> bool:
     """What OpenAPI cannot say: which parameters exclude each other, and what a free-form value may hold."""
-    query, headers = case.query or {}, case.headers or {}
+    query: dict[str, Any] = case.query or {}
+    headers: dict[str, Any] = case.headers or {}
     if sum(name in query for name in MOMENTS) > 1:
         return False
     if "If-Match" in headers and "If-None-Match" in headers:
@@ -69,15 +77,21 @@ def filter_case(_: HookContext, case: Case) -> bool:
 
 
 def _fits(value: Any, depth: int = 0) -> bool:
-    """Whether the log takes it: numbers of 64 bits, and not too deep."""
     match value:
         case dict():
-            return depth < 30 and all(_fits(one, depth + 1) for one in value.values())
+            return depth < DEPTH_MAX and all(_fits(one, depth + 1) for one in value.values())  # pyright: ignore[reportUnknownVariableType] -- of anything
         case list():
-            return depth < 30 and all(_fits(one, depth + 1) for one in value)
+            return depth < DEPTH_MAX and all(_fits(one, depth + 1) for one in value)  # pyright: ignore[reportUnknownVariableType] -- of anything
         case int():
             return -(2**63) <= value < 2**64
         case float():
-            return not value.is_integer()  # to JSON Schema it is one, to msgspec it is not
+            return not value.is_integer()  # to JSON Schema it is an integer, to msgspec it is not
         case _:
             return True
+
+
+@schemathesis.hook  # pyright: ignore[reportUnknownMemberType] -- its annotations are partial
+def filter_failure(_: HookContext, failure: Any, case: Any, response: Any) -> bool:
+    """A deleted context is a tombstone: it takes no more events, and stays readable. A branch is gone."""
+    del case, response
+    return not (isinstance(failure, UseAfterFree) and "/branches/" not in failure.free)

@@ -27,6 +27,11 @@ UNRECORDED: Final = frozenset({"read_schema", "read_openapi", "read_metrics", "r
 """Answers that are long, or about the machine."""
 
 
+async def document_of(served: Served) -> dict[str, Any]:
+    """What the service says of itself."""
+    return (await served.client.get("/schema/openapi.json")).json()
+
+
 async def tell(served: Served, name: str, document: dict[str, Any], **more: Any) -> httpx.Response:
     """Ask an operation as its example does. ``more`` is for httpx."""
     path, method, _ = find(document, name)
@@ -73,7 +78,7 @@ async def record() -> None:
     answers: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as data:
         async with serving(Path(data) / "data") as served:
-            document = (await served.client.get("/schema")).json()
+            document = await document_of(served)
             for name in OPERATIONS:
                 response = await tell(served, name, document)
                 assert response.is_success, (name, response.text)

@@ -34,6 +34,9 @@ AtTimeQuery: TypeAlias = Annotated[
 AtMessageQuery: TypeAlias = Annotated[
     UUID | None, QueryParameter(description="As of right after this message of the context was added.")
 ]
+BranchQuery: TypeAlias = Annotated[
+    str | None, QueryParameter(max_length=100, description="A branch; the active one unless given.")
+]
 LimitQuery: TypeAlias = Annotated[
     int, QueryParameter(ge=1, le=1_000, description="Items of the page at most.")
 ]

@@ -21,7 +21,7 @@ from turnlog.service.bodies import MSGPACK
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.problems import problems
 from turnlog.service.requests import AppendCommit
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.settings import Limits
 from turnlog.service.strict import event
 
@@ -36,10 +36,25 @@ from turnlog.service.strict import event
         "invalid_event",
         "empty_commit",
         "commit_too_large",
+        "metadata_too_large",
+        "invalid_argument",
+        "workspace_not_allowed",
+        "context_metadata_too_large",
+        "fork_source_not_found",
+        "message_exists",
+        "message_not_found",
+        "branch_not_found",
+        "branch_active",
+        "head_not_found",
+        "previous_head_differs",
+        "stream_not_found",
+        "stream_not_open",
+        "stream_finalized",
         "sequence_gap",
         "chunk_conflict",
-        "stream_finalized",
         "producer_fenced",
+        "epoch_not_higher",
+        *OF_ADDING,
         *CONFLICTS,
     ),
 )

@@ -10,7 +10,7 @@ import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from eventstore.errors import Refused
 from eventstore.events import BIT_OF_TAG
@@ -46,6 +46,9 @@ KindsQuery: TypeAlias = Annotated[
         description="Types of events, separated by commas.",
         schema_extra={"pattern": f"^({TAGS})(,({TAGS}))*$"},
     ),
+]
+LiveQuery: TypeAlias = Annotated[
+    bool, QueryParameter(description="Go on with what is committed from now on; not of a page.")
 ]
 FormatQuery: TypeAlias = Annotated[
     Literal["json", "ndjson", "sse"] | None,
@@ -98,7 +101,7 @@ async def read_events(
     request: Request[Any, Any, Any],
     after: PositionQuery = None,
     kinds: KindsQuery = None,
-    live: FromQuery[bool] = False,
+    live: LiveQuery = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:
@@ -121,7 +124,7 @@ async def read_context_events(
     context_id: FromPath[UUID],
     after: PositionQuery = None,
     kinds: KindsQuery = None,
-    live: FromQuery[bool] = False,
+    live: LiveQuery = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:

@@ -8,7 +8,7 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from eventstore.errors import Refused
 from projections.answers import ChunkPage, Timeline
@@ -64,9 +64,9 @@ OF_READING = (
 async def read_chunks(
     access: NamedDependency[Access],
     message_id: FromPath[UUID],
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1_000,
-    raw: FromQuery[bool] = False,
+    after: Annotated[int, QueryParameter(ge=0, description="The last sequence that is known.")] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=10_000, description="Chunks at most.")] = 1_000,
+    raw: Annotated[bool, QueryParameter(description="With the provider's bytes, where kept.")] = False,
 ) -> Answer[ChunkPage]:
     """Stored chunks after a sequence. `has_more` is true when further ones are stored already.
 
@@ -95,7 +95,10 @@ async def read_stream(
     request: Request[Any, Any, Any],
     message_id: FromPath[UUID],
     after: AfterQuery = None,
-    mode: FromQuery[Literal["events", "snapshot"]] = "events",
+    mode: Annotated[
+        Literal["events", "snapshot"],
+        QueryParameter(description="What is there: event by event, or accumulated in one."),
+    ] = "events",
     dialect: DialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream as server-sent events: what is there, then what comes, to its explicit end.
@@ -133,8 +136,10 @@ async def replay_stream(
     ] = 1.0,
     from_: Annotated[int | None, QueryParameter(name="from", ge=1, description="The first sequence.")] = None,
     to: Annotated[int | None, QueryParameter(ge=1, description="The last sequence.")] = None,
-    from_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
-    to_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
+    from_ms: Annotated[
+        float | None, QueryParameter(ge=0, description="From this many milliseconds on.")
+    ] = None,
+    to_ms: Annotated[float | None, QueryParameter(ge=0, description="Up to this many milliseconds.")] = None,
     max_gap_ms: Annotated[
         float | None, QueryParameter(ge=0, description="Longer pauses are cut to this.")
     ] = None,

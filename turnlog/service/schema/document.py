@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple, get_args
+from typing import Any, Final
 
 import msgspec
 from litestar import Litestar
-from litestar.handlers import HTTPRouteHandler
-from litestar.params import BodyKwarg, PathParameter, QueryParameter
-from litestar.routes import HTTPRoute
-from litestar.typing import FieldDefinition
 
-from eventstore.errors import CODES
 from turnlog.service.access import Scope
 from turnlog.service.bodies import MSGPACK_TYPES
 from turnlog.service.event_stream import NDJSON, SSE
-from turnlog.service.gate import TICKET
-from turnlog.service.health import Health
 from turnlog.service.problems import Problem, codes_in
 from turnlog.service.routes.schema import OPENAPI
 from turnlog.service.schema import errors, shapes
-from turnlog.service.schema.examples import CHUNK_LINES, Example, example, recorded
-from turnlog.service.schema.operations import (
-    IF_NONE_MATCH,
-    OPERATIONS,
-    READ_IF_NONE_MATCH,
-    REQUEST_HEADERS,
-    RESPONSE_HEADERS,
-    TAGS,
-    Facts,
-    Told,
+from turnlog.service.schema.asked import (
+    SECURITY,
+    Operation,
+    camel,
+    headers,
+    operations,
+    parameters,
+    security,
 )
+from turnlog.service.schema.examples import CHUNK_LINES, Example, example, recorded
+from turnlog.service.schema.operations import RESPONSE_HEADERS, TAGS, Told
 from turnlog.service.schema.shapes import Schema, prose
-from turnlog.service.strict import ChunkIn
 
 DESCRIPTION: Final = """\
 An event-sourced, append-only log for chat backends: contexts hold messages and streams; every change is an
@@ -59,71 +49,8 @@ is where to go on; an event without a name is called `message`, as browsers do.
 **Every response** has an `X-Request-Id`: that of the request, or a new one.
 """
 
-SECURITY: Final[dict[str, Any]] = {
-    "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `turnlog keys create` makes one."},
-    "api_key": {"type": "apiKey", "in": "header", "name": "X-Api-Key", "description": "The same key."},
-    "ticket": {
-        "type": "apiKey",
-        "in": "query",
-        "name": TICKET,
-        "description": "From `POST /api/tickets`, for one GET of one path.",
-    },
-}
-
 UNNAMED: Final = "message"
 """What readers of server-sent events call one without a name."""
-
-_METHODS: Final = ("GET", "POST", "PUT", "PATCH", "DELETE")
-
-
-class Operation(NamedTuple):
-    """One method of one path."""
-
-    path: str
-    method: str
-    handler: HTTPRouteHandler
-
-    @property
-    def name(self) -> str:
-        """Of its handler."""
-        return self.handler.fn.__name__
-
-    @property
-    def facts(self) -> Facts:
-        """What is declared of it."""
-        return OPERATIONS[self.name]
-
-    @property
-    def fields(self) -> dict[str, FieldDefinition]:
-        """What its handler takes."""
-        return self.handler.parsed_fn_signature.parameters
-
-    @property
-    def body(self) -> Any:
-        """The type of its JSON body; None without one."""
-        if self.name == "send_chunks":  # it looks at the type of the body itself
-            return ChunkIn | list[ChunkIn]
-        data = self.fields.get("data")
-        return data.annotation if data and isinstance(data.kwarg_definition, BodyKwarg) else None
-
-    @property
-    def answer(self) -> Any:
-        """The type of its JSON answer; None without one."""
-        kinds = get_args(self.handler.parsed_fn_signature.return_type.annotation)
-        return None if kinds in ((), (bytes,)) else kinds[0]
-
-
-def operations(app: Litestar) -> list[Operation]:
-    """All that the application answers, in order of path and method."""
-    found = [
-        Operation(route.path_format, method, handler)
-        for route in app.routes
-        if isinstance(route, HTTPRoute)
-        for handler in route.route_handlers
-        for method in sorted(handler.http_methods)
-        if method in _METHODS
-    ]
-    return sorted(found, key=lambda one: (one.path, _METHODS.index(one.method)))
 
 
 def document(app: Litestar, version: str) -> dict[str, Any]:
@@ -172,11 +99,11 @@ class _Document:
         scope: Scope = one.handler.opt["scope"]
         asked = example(one.name)
         made: dict[str, Any] = {
-            "operationId": _camel(one.name),
+            "operationId": camel(one.name),
             "summary": " ".join(summary.split()),
             "tags": [one.facts.tag],
-            "security": _security(one.method, scope),
-            "parameters": [*_parameters(one, asked), *_headers(one)],
+            "security": security(one.method, scope),
+            "parameters": [*parameters(one, asked), *headers(one)],
         }
         if description:
             made["description"] = description
@@ -223,7 +150,8 @@ class _Document:
         return dict(sorted(made.items()))
 
     def _success(self, one: Operation) -> dict[str, Any]:
-        examples, content = self._recorded.get(one.name, {}), {}
+        examples = self._recorded.get(one.name, {})
+        content: dict[str, dict[str, Any]] = {}
         if one.answer is not None:
             schema = self._answers[repr(one.answer)]
             content["application/json"] = {"schema": schema}
@@ -239,7 +167,9 @@ class _Document:
         if one.facts.gives:
             made["headers"] = {name: RESPONSE_HEADERS[name] for name in one.facts.gives}
             if one.answer is not None and one.facts.streams:  # what goes on has no position to tell
-                made["headers"] = {name: {**header, "required": False} for name, header in made["headers"].items()}
+                made["headers"] = {
+                    name: {**header, "required": False} for name, header in made["headers"].items()
+                }
         if one.facts.made is not None:
             made["links"] = self._links(one.facts.made)
         return made
@@ -261,8 +191,8 @@ class _Document:
     def _links(self, member: str) -> dict[str, Any]:
         """Operations on what was made."""
         return {
-            _camel(one.name): {
-                "operationId": _camel(one.name),
+            camel(one.name): {
+                "operationId": camel(one.name),
                 "parameters": {member: f"$response.body#/{member}"},
             }
             for one in self._operations
@@ -283,63 +213,3 @@ _STREAM: Final[Schema] = {
     "format": "event-stream",
     "description": "The provider's server-sent events, as they come.",
 }
-
-
-def _parameters(one: Operation, asked: Example) -> Iterator[dict[str, Any]]:
-    for key, field in one.fields.items():
-        kwarg = field.kwarg_definition
-        if not isinstance(kwarg, PathParameter | QueryParameter):
-            continue
-        in_path = f"{{{key}}}" in one.path
-        name = kwarg.name or key
-        schema = shapes.parameter(field.annotation) | _constraints(kwarg)
-        if not in_path and not field.is_required and field.default is not None:
-            schema["default"] = field.default
-        made = {
-            "name": name,
-            "in": "path" if in_path else "query",
-            "required": in_path or field.is_required,
-            "schema": schema,
-        }
-        if kwarg.description or name in _DESCRIBED:
-            made["description"] = kwarg.description or _DESCRIBED[name]
-        if name in asked.parameters:
-            made["example"] = asked.parameters[name]
-        yield made
-
-
-def _constraints(kwarg: PathParameter | QueryParameter) -> Schema:
-    given = {
-        "minimum": kwarg.ge,
-        "maximum": kwarg.le,
-        "minLength": kwarg.min_length,
-        "maxLength": kwarg.max_length,
-        **(kwarg.schema_extra or {}),
-    }
-    return {name: value for name, value in given.items() if value is not None}
-
-
-_DESCRIBED: Final = {
-    "context_id": "The context.",
-    "message_id": "The message.",
-    "name": "Its name.",
-}
-
-
-def _headers(one: Operation) -> Iterator[dict[str, Any]]:
-    for name in one.facts.takes:
-        reads = name == IF_NONE_MATCH and one.method == "GET"
-        header = READ_IF_NONE_MATCH if reads else REQUEST_HEADERS[name]
-        yield {"name": name, "in": "header", "required": False, **header}
-
-
-def _security(method: str, scope: Scope) -> list[dict[str, list[str]]]:
-    """Any of these, in the name of a key that has the role."""
-    if scope == "open":
-        return []
-    schemes = ("bearer", "api_key", "ticket") if method == "GET" else ("bearer", "api_key")
-    return [{scheme: [scope]} for scheme in schemes]
-
-
-def _camel(name: str) -> str:
-    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)

@@ -20,6 +20,7 @@ OF_KEYS: Final = (
     "key_invalid",
     "key_expired",
     "key_revoked",
+    "ticket_invalid",
     "keys_damaged",
 )
 
@@ -148,6 +149,7 @@ def table() -> dict[str, dict[str, Any]]:
     """Every code that the service answers, its status and hint."""
     return {
         code: {"status": known.status, "hint": known.hint}
+        | ({"elsewhere": ELSEWHERE[code]} if code in ELSEWHERE else {})
         for code, known in sorted(CODES.items())
         if code not in NEVER
     }

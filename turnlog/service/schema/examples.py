@@ -131,5 +131,3 @@ def example(handler: str) -> Example:
 def recorded() -> dict[str, dict[str, Any]]:
     """The answers that were recorded: by handler, and by media type."""
     return msgspec.json.decode(files(__package__ or "").joinpath("answers.json").read_bytes())
-
-

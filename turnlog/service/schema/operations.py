@@ -58,8 +58,8 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "example": "turn-7f3a",
     },
     LAST_EVENT_ID: {
-        "description": "The last id that the reader has: the response goes on after it. A browser sends it by "
-        "itself. It comes before `after`.",
+        "description": "The last id that the reader has: the response goes on after it, and `after` does not "
+        "count. A browser sends it by itself.",
         "schema": {"type": "string", "pattern": "^(now|[0-9]{1,18})?$"},
         "example": "0",
     },
@@ -177,13 +177,13 @@ _INGEST_LINES: Final = (
 _READ: Final = (AT_LEAST_HEADER,)
 _KEYED: Final = (IDEMPOTENCY_HEADER,)
 _WRITE: Final = (IF_MATCH, IDEMPOTENCY_HEADER)
-_MAKE: Final = (IF_MATCH, IF_NONE_MATCH, IDEMPOTENCY_HEADER)
+_MAKE: Final = (IF_NONE_MATCH, IDEMPOTENCY_HEADER)
 _VERSIONED: Final = (POSITION_HEADER, ETAG)
 _MADE: Final = (POSITION_HEADER, ETAG, LOCATION)
 _FOLLOWED: Final = (LAST_EVENT_ID,)
 
 OPERATIONS: Final[dict[str, Facts]] = {
-    "create_context": Facts("contexts", _MAKE, _MADE, made="context_id"),
+    "create_context": Facts("contexts", (IF_MATCH, *_MAKE), _MADE, made="context_id"),
     "patch_context": Facts("contexts", _WRITE, _VERSIONED),
     "put_state": Facts("contexts", _WRITE, _VERSIONED),
     "append_message": Facts("messages", _WRITE, _MADE, made="message_id"),
@@ -195,7 +195,7 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "ingest_stream": Facts(
         "streams", gives=(MESSAGE_ID,), streams={NDJSON: _INGEST_LINES, SSE: (Told("", None), *_ENDINGS)}
     ),
-    "append_commit": Facts("log", _MAKE, _VERSIONED),
+    "append_commit": Facts("log", (IF_MATCH, *_MAKE), _VERSIONED),
     "put_branch": Facts("branches", _WRITE, _VERSIONED),
     "fork_context": Facts("contexts", _KEYED, _MADE, made="context_id"),
     "list_contexts": Facts("contexts", _READ),

@@ -1,4 +1,4 @@
-"""The page that shows the document to people: one file of HTML without scripts, and nothing from elsewhere."""
+"""The page that shows the document to people: HTML without scripts, and nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,9 @@ _LINK: Final = re.compile(rf"&quot;{re.escape(REF)}(\w+)&quot;")
 def page(document: Mapping[str, Any]) -> bytes:
     """The whole of it."""
     info, schemas = document["info"], document["components"]["schemas"]
-    by_tag: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {tag["name"]: [] for tag in document["tags"]}
+    by_tag: dict[str, list[tuple[str, str, Mapping[str, Any]]]] = {
+        tag["name"]: [] for tag in document["tags"]
+    }
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             by_tag[operation["tags"][0]].append((path, method, operation))
@@ -46,11 +48,16 @@ def page(document: Mapping[str, Any]) -> bytes:
         body += [_operation(path, method, one) for path, method, one in by_tag[name]]
     body.append("<h2 id='problems'>problems</h2>")
     problems = document["x-problems"].items()
-    rows = [(_code(code), str(known["status"]), escape(known["hint"])) for code, known in problems]
+    rows = [
+        (_code(code), str(known["status"]), escape(" ".join([known["hint"], known.get("elsewhere", "")])))
+        for code, known in problems
+    ]
     body.append(_table(("code", "status", "what to do"), rows))
     body.append("<h2 id='schemas'>schemas</h2>")
     for name, schema in schemas.items():
-        body.append(_details(f"schema-{name}", _code(name), _prose(schema.get("description", "")), _json(schema)))
+        body.append(
+            _details(f"schema-{name}", _code(name), _prose(schema.get("description", "")), _json(schema))
+        )
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width'>"
@@ -63,7 +70,8 @@ def _navigation(by_tag: Mapping[str, Iterable[tuple[str, str, Mapping[str, Any]]
     groups = [
         f"<h2><a href='#tag-{name}'>{name}</a></h2><ul>"
         + "".join(
-            f"<li><a href='#{one['operationId']}'>{escape(one['operationId'])}</a></li>" for _, _, one in found
+            f"<li><a href='#{one['operationId']}'>{escape(one['operationId'])}</a></li>"
+            for _, _, one in found
         )
         + "</ul>"
         for name, found in by_tag.items()
@@ -73,9 +81,8 @@ def _navigation(by_tag: Mapping[str, Iterable[tuple[str, str, Mapping[str, Any]]
 
 
 def _operation(path: str, method: str, one: Mapping[str, Any]) -> str:
-    title = (
-        f"<span class='method {method}'>{method.upper()}</span><code>{escape(path)}</code> "
-        + _inline(one["summary"])
+    title = f"<span class='method {method}'>{method.upper()}</span><code>{escape(path)}</code> " + _inline(
+        one["summary"]
     )
     parts = [_prose(one.get("description", "")), _security(one["security"])]
     if one["parameters"]:
