@@ -12,6 +12,7 @@ import httpx
 import jsonschema_rs
 import msgspec
 import pytest
+import schemathesis
 from httpx_sse import EventSource
 from serving import Served, process, serving
 from story import document_of, find, tell
@@ -89,6 +90,11 @@ async def test_it_describes_every_route_and_no_other(document: dict[str, Any]) -
     }
     assert asked == {name for name, _ in operations(document)}
     assert {handler.fn.__name__ for _, handler in routes} == set(OPERATIONS)
+
+
+async def test_it_is_openapi(document: dict[str, Any]) -> None:
+    assert document["openapi"] == "3.1.0"
+    schemathesis.openapi.from_dict(document).validate()
 
 
 async def test_every_operation_says_what_it_is(document: dict[str, Any]) -> None:

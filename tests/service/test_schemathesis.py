@@ -61,7 +61,7 @@ async def test_every_operation_answers_as_the_document_says(
         monkeypatch.setattr(connections, "Connection", Bounded)
         running = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", HERE / "schemathesis.toml"),
-            *("run", f"{served.address}/schema/openapi.json", "-H", f"Authorization: Bearer {key}"),
+            *("run", f"{served.address}/schema", "-H", f"Authorization: Bearer {key}"),
             *("--checks", "all", "--mode", "all", "--generation-database", "none", "--no-color"),
             *shlex.split(os.environ.get("TURNLOG_SCHEMATHESIS", FLAGS)),
             stdout=asyncio.subprocess.PIPE,
@@ -71,4 +71,5 @@ async def test_every_operation_answers_as_the_document_says(
         )
         told, _ = await running.communicate()
     assert running.returncode == 0, told.decode()
-    assert f"Tested: {len(OPERATIONS)}\n" in told.decode(), told.decode()
+    tested = len(OPERATIONS) - 1  # it leaves out the document's own address, /schema/openapi.json
+    assert f"Tested: {tested}\n" in told.decode(), told.decode()

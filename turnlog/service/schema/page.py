@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from turnlog.service.schema.shapes import REF
+from turnlog.service.event_stream import SSE
+from turnlog.service.schema.shapes import REF, reference
 
 STYLE: Final = files(__package__ or "").joinpath("page.css").read_text()
 
@@ -115,13 +116,24 @@ def _content(content: Mapping[str, Any]) -> str:
         shown.setdefault(id(media), ([], media))[0].append(kind)
     parts: list[str] = []
     for kinds, media in shown.values():
-        said = media["schema"]
-        parts.append(f"<p>{', '.join(map(_code, kinds))}</p>{_json(said)}")
+        parts.append(f"<p>{', '.join(map(_code, kinds))}</p>{_said(kinds[0], media['schema'])}")
         if "example" in media:
             example = media["example"]
             text = example if isinstance(example, str) else _formatted(example)
             parts.append(f"<p>Example:</p><pre>{escape(text)}</pre>")
     return "".join(parts)
+
+
+def _said(kind: str, schema: Mapping[str, Any]) -> str:
+    """A schema; of server-sent events which there are, and what each says."""
+    if kind != SSE or "anyOf" not in schema:
+        return _json(schema)
+    rows: list[tuple[str, str]] = []
+    for one in schema["anyOf"]:
+        known = one.get("properties", {})
+        name = _code(known["event"]["const"]) if "event" in known else ""
+        rows.append((name, _json(known["data"]["contentSchema"]) if known else _inline(one["description"])))
+    return _table(("event", "data"), rows)
 
 
 def _security(security: Iterable[Mapping[str, list[str]]]) -> str:
@@ -152,8 +164,11 @@ def _details(name: str, title: str, *parts: str) -> str:
     return f"<details id='{name}'><summary>{title}</summary>{''.join(parts)}</details>"
 
 
-def _json(value: object) -> str:
-    """JSON whose references lead to what they name."""
+def _json(value: Mapping[str, Any]) -> str:
+    """JSON whose references lead to what they name; one that is nothing else is just that."""
+    name = reference(value)
+    if name is not None:
+        return f"<a href='#schema-{name}'>{name}</a>"
     linked = _LINK.sub(r"<a href='#schema-\1'>\1</a>", escape(_formatted(value)))
     return f"<pre>{linked}</pre>"
 

@@ -7,7 +7,7 @@ text (``turnlog.shapes``); some rules of a body are code, and hold between membe
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final, TypeAlias
 
@@ -68,7 +68,7 @@ def parameter(kind: Any) -> Schema:
     return schema | given[0] if len(given) == 1 else schema | ({"anyOf": given} if given else {})
 
 
-def reference(schema: Schema) -> str | None:
+def reference(schema: Mapping[str, Any]) -> str | None:
     """The name of the component that a schema refers to, if it is nothing else."""
     return schema["$ref"].removeprefix(REF) if set(schema) == {"$ref"} else None
 
