@@ -18,7 +18,7 @@ from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
-from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
+from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
 from turnlog.service.requests import ID
 from turnlog.service.streams import Streams
@@ -149,7 +149,13 @@ async def _events(
     position = starting_position(request.headers, after, head, 0)
     form = wanted_format(request.headers, format_)
     if form == "json":
-        return Answer(_page(access, position, contexts, wanted, limit, head), position=access.position)
+        page = await event_page(access, position, contexts=contexts, kinds=wanted, limit=limit)
+        body = b'{"items":[%b],"position":%d,"has_more":%b}' % (
+            page[0],
+            page[1],
+            b"true" if page[2] else b"false",
+        )
+        return Answer(body, position=access.position)
     connection = streams.open(access)
     source = events(
         access, connection, position, contexts=contexts, kinds=wanted, live=live, sse=form == "sse"
@@ -157,22 +163,6 @@ async def _events(
     words = SseWords() if form == "sse" else NdjsonWords()
     media_type = SSE if form == "sse" else NDJSON
     return EventStream(streams, connection, source, words, media_type=media_type)
-
-
-def _page(
-    access: Access, after: int, contexts: tuple[UUID, ...] | None, kinds: int, limit: int, head: int
-) -> EventPage:
-    log = access.log.store.log
-    with log.reading() as txn:
-        if contexts is None:
-            page, reached = log.commits(txn, after, count_max=limit, bytes_max=1 << 20, kinds=kinds)
-            more = reached < head
-        else:
-            first = log.place_at(txn, contexts[0], after)[0] + 1
-            page, more = log.context_page(txn, contexts[0], first, count_max=limit, bytes_max=1 << 20)
-            reached = page[-1].position if more else max(after, head)
-    seen = [commit for commit in page if access.sees(commit.context_id)]
-    return EventPage(event_lines(seen, kinds), reached, more)
 
 
 @get(
