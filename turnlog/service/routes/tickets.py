@@ -20,7 +20,7 @@ from turnlog.service.problems import problems
 class TicketFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to issue a ticket for: the path of a GET route, without its query."""
 
-    path: Annotated[str, msgspec.Meta(pattern=r"^/api/[^?#]+$", max_length=1_000)]
+    path: Annotated[str, msgspec.Meta(pattern=r"^/api/[^?#]+\Z", max_length=1_000)]
 
 
 class Ticket(msgspec.Struct, frozen=True):

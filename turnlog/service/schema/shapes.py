@@ -88,6 +88,8 @@ def _generated(types: Sequence[Any]) -> tuple[list[Schema], dict[str, Schema]]:
         if not component.get("required"):
             component.pop("required", None)
         for schema in component.get("properties", {}).values():
+            if "pattern" in schema:  # the end, as Python writes it and as JSON Schema does
+                schema["pattern"] = schema["pattern"].replace(r"\Z", "$")
             for one in schema.get("anyOf", ()):
                 if "contentEncoding" in one:
                     one |= _BASE64
