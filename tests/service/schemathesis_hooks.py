@@ -75,6 +75,8 @@ def filter_case(_: HookContext, case: Any) -> bool:
         return False
     if case.media_type in TEXTS and not (isinstance(case.body, str) and case.body.startswith(BEGINNINGS)):
         return False
+    if query.get("dialect") == "anthropic" and case.media_type == "text/event-stream":
+        return False  # the streams that are made here are OpenAI's
     return _fits(case.body)
 
 

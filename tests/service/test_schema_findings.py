@@ -55,3 +55,18 @@ async def test_a_negative_moment_in_a_body_is_a_request_to_correct(served: Serve
     context_id = await served.context()
     response = await served.client.post(f"/api/contexts/{context_id}/fork", json={"at_position": -1})
     assert (response.status_code, response.json()["code"]) == (400, "invalid_request")
+
+
+async def test_null_in_a_query_is_no_value(served: Served) -> None:
+    context_id = await served.context()
+    for query in ("at_version=null", "at_message=NULL"):
+        response = await served.client.get(f"/api/contexts/{context_id}?{query}")
+        assert (response.status_code, response.json()["code"]) == (400, "invalid_request"), query
+    assert (await served.client.get("/api/contexts?workspace=null")).status_code == 200
+
+
+async def test_a_path_names_all_of_its_methods(served: Served) -> None:
+    context_id = await served.context()
+    response = await served.client.options(f"/api/contexts/{context_id}/branches/main")
+    assert response.status_code == 204
+    assert set(response.headers["allow"].split(", ")) == {"GET", "PUT", "DELETE", "OPTIONS"}

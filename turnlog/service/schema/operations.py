@@ -38,8 +38,8 @@ TAGS: Final = {
 REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
     AT_LEAST_HEADER: {
         "description": "A position that the answer must know of: what `Turnlog-Position` said after a write.",
-        "schema": {"type": "integer", "minimum": 0, "maximum": 10**18 - 1},
-        "example": 0,
+        "schema": {"type": "string", "pattern": "^[0-9]{1,18}$"},
+        "example": "0",
     },
     IF_MATCH: {
         "description": 'The version that the context must have, as its `ETag` gives it: `"12"`; or `*`: that '

@@ -23,8 +23,10 @@ REF: Final = "#/components/schemas/"
 
 _TIME: Final[Schema] = {"type": "string", "format": "date-time", "examples": [RFC_3339]}
 
+_GIVEN: Final[Schema] = {"not": {"type": "null"}}
+
 _ONE_MOMENT: Final[list[Schema]] = [
-    {"not": {"required": list(two)}}
+    {"not": {"required": list(two), "properties": dict.fromkeys(two, _GIVEN)}}
     for two in combinations(("at_version", "at_position", "at_time", "at_message"), 2)
 ]
 
