@@ -233,6 +233,27 @@ async def test_headers_that_it_names_are_read_and_no_others(
             assert (await tell(served, name, document)).is_success, name
 
 
+async def test_a_service_that_is_not_well_says_so_as_it_says(served: Served) -> None:
+    document = await document_of(served)
+    await tell(served, "create_context", document)
+    served.service.log.store.stop_writing("a test")
+    for name in ("read_health", "append_message"):
+        response = await tell(served, name, document)
+        assert response.status_code == 503
+        kind = response.headers["content-type"]
+        said = find(document, name)[2]["responses"]["503"]["content"][kind]
+        check(document, said["schema"], response.json(), name)
+
+
+async def test_what_a_reader_has_already_is_not_sent_again(served: Served) -> None:
+    document = await document_of(served)
+    await tell(served, "create_context", document)
+    said = find(document, "read_context")[2]["responses"]["304"]
+    response = await tell(served, "read_context", document, headers={"if-none-match": '"1"'})
+    assert (response.status_code, response.content) == (304, b"")
+    assert all(header in response.headers for header in said["headers"])
+
+
 async def test_it_is_the_same_in_every_process(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: set[bytes] = set()
     for seed in ("1", "2"):
