@@ -76,6 +76,11 @@ class ChunkIngest:
         """The last sequence that is in the log for sure."""
         return self._gathering.durable
 
+    @property
+    def failure(self) -> Exception | None:
+        """Why nothing more is taken, if so."""
+        return self._gathering.failure
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever more is durable, or it failed."""
         self._gathering.on_change = listener
@@ -168,7 +173,7 @@ async def acknowledged(
     ingest.on_change(changed.set)
     taking, known = asyncio.create_task(take()), 0
     try:
-        while not taking.done():
+        while not taking.done() and ingest.failure is None:  # who sends nothing for long must hear of it too
             await changed.wait()
             changed.clear()
             if ingest.durable > known:
@@ -177,6 +182,8 @@ async def acknowledged(
     finally:
         taking.cancel()
         await asyncio.wait([taking])
+    if ingest.failure is not None:
+        raise ingest.failure
     taking.result()
     end = ingest.finalized
     yield _line({"type": "done", "sequence": ingest.durable, "outcome": end and end.outcome})
@@ -187,6 +194,8 @@ async def told(tee: Tee[bytes]) -> AsyncGenerator[bytes, None]:
     known = -1
     async with aclosing(tee):
         async for _ in tee:
+            if known < 0 and not tee.recorder.statistics.commits:
+                continue  # of what is no stream of the dialect nothing is written: there is no message
             if known < 0:
                 yield _line({"type": "started", "message_id": tee.message_id})
             if tee.recorder.durable > known:
