@@ -13,7 +13,11 @@ from turnlog.service.schema.page import POLICY, page
 
 
 class Described:
-    """An application, described."""
+    """An application, described.
+
+    To make it takes longer than the event loop may be held up, so a thread asks for it. Two that ask at once
+    make the same twice.
+    """
 
     page_policy: str = POLICY
 
