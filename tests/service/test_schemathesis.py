@@ -1,7 +1,8 @@
 """schemathesis asks every operation of the document, as it should be asked and as it should not.
 
 It is a process of its own that asks a service in this one. More by hand, and with another seed:
-``TURNLOG_SCHEMATHESIS="--max-examples 500 --seed 7" python -m pytest -o faulthandler_timeout=0`` and its path.
+``TURNLOG_SCHEMATHESIS="--max-examples 500 --seed 7" python -m pytest -o faulthandler_timeout=0``, and this
+file's path.
 """
 
 from __future__ import annotations
