@@ -18,7 +18,9 @@ async def test_the_fast_path_says_that_it_answers_json(served: Served) -> None:
         assert (response.status_code, response.headers["content-type"]) == (201, "application/json")
 
 
-@pytest.mark.parametrize("body", [{"sequence": 0, "delta": ""}, [{"sequence": 1}], "text"])
+@pytest.mark.parametrize(
+    "body", [{"sequence": 0, "delta": ""}, {"sequence": 2**60, "delta": ""}, [{"sequence": 1}], "text"]
+)
 async def test_a_body_that_is_no_chunk_is_a_request_to_correct(served: Served, body: object) -> None:
     message_id = await served.stream(await served.context())
     response = await served.client.post(f"/api/messages/{message_id}/chunks", json=body)
