@@ -187,6 +187,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
         connection.state.access = access
+    connection.app.state.parameters.check(connection)
 
 
 def require_scopes(app: Litestar) -> None:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any, Final
 
-from litestar import Litestar, Request, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi.config import OpenAPIConfig
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
-from turnlog.service.access import OPEN, Access, Admission, guard, require_scopes
+from turnlog.service.access import Access, Admission, guard, require_scopes
 from turnlog.service.answers import POSITION_HEADER
 from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
@@ -21,6 +22,7 @@ from turnlog.service.edge import Edge
 from turnlog.service.gate import Gate
 from turnlog.service.keyring import Keyring
 from turnlog.service.metrics import Metrics
+from turnlog.service.parameters import Parameters
 from turnlog.service.problems import HANDLERS
 from turnlog.service.routes import (
     branches,
@@ -30,12 +32,14 @@ from turnlog.service.routes import (
     past,
     producing,
     reading,
+    schema,
     tickets,
     upkeep,
 )
 from turnlog.service.routes import (
     log as log_routes,
 )
+from turnlog.service.schema.described import Described
 from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 
@@ -72,7 +76,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
     app = Litestar(
         [
             Router("/api", route_handlers=API, guards=[guard]),
-            Router("/", route_handlers=upkeep.ROOT_ROUTES, guards=[guard]),
+            Router("/", route_handlers=[*upkeep.ROOT_ROUTES, *schema.ROUTES], guards=[guard]),
         ],
         state=State(
             {
@@ -89,20 +93,21 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
             "access": Provide(_access, sync_to_thread=False),
             "streams": Provide(_streams, sync_to_thread=False),
         },
+        before_request=_options,
         exception_handlers=HANDLERS,
         request_class=TypedRequest,
         request_max_body_size=None,  # TypedRequest has the bound, with a message that names it
         cors_config=_cors(settings.cors_origins),
-        openapi_config=OpenAPIConfig(
-            title="Turnlog",
-            version="0.1.0",
-            path="/schema",
-            openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
-        ),
+        openapi_config=None,  # ours says more: headers, streams, problems, examples
         logging_config=None,
         pdb_on_exception=False,
     )
+    app.state.parameters = Parameters(app)
+    app.state.methods = {
+        route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)
+    }
     require_scopes(app)
+    app.state.described = Described(app, version("turnlog"))
     return Edge(Appending(app, log, admission, settings.limits), metrics)
 
 
@@ -124,6 +129,17 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
         ],
         max_age=600,
     )
+
+
+async def _options(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """The methods of a path: the framework's own answer names those alone that it was told of first.
+
+    Async, or the framework would call it in a thread.
+    """
+    if request.method != "OPTIONS":
+        return None
+    methods = request.app.state.methods[request.scope["path_template"]]
+    return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))})
 
 
 def _access(request: Request[Any, Any, Any]) -> Access:

@@ -8,11 +8,12 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.errors import Refused
-from eventstore.events import StreamResumed, StreamStarted
+from eventstore.events import NUMBER_MAX, StreamResumed, StreamStarted
 from eventstore.units import wall_clock_us
+from turnlog.dialects import DIALECTS
 from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
@@ -23,13 +24,14 @@ from turnlog.service.conditions import commit_id
 from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
 from turnlog.service.problems import problems
-from turnlog.service.requests import Finalize, ResumeStream, StartStream
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.requests import BranchQuery, Finalize, ResumeStream, StartStream
+from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.streams import Streams
 from turnlog.service.strict import ChunkIn, micros
 
 EpochQuery: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, description="The producer's: after a resume a lower one is refused.")
+    int,
+    QueryParameter(ge=1, le=NUMBER_MAX, description="The producer's: after a resume a lower one is refused."),
 ]
 OF_STREAMS = (
     "stream_not_found",
@@ -69,7 +71,7 @@ class Stopped(msgspec.Struct, frozen=True):
     "/contexts/{context_id:uuid}/streams",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "message_exists", "too_many_open_streams", *CONFLICTS),
+    responses=problems("context_not_found", "message_exists", *OF_ADDING, *CONFLICTS),
 )
 async def start_stream(
     access: NamedDependency[Access],
@@ -147,7 +149,11 @@ async def send_chunks(
         source = acknowledged(ingest, arriving(request), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
-    for chunk in msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn]):
+    try:
+        chunks = msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn])
+    except msgspec.ValidationError as error:
+        raise Refused("invalid_request", f"body: {error}") from None
+    for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
     return Answer(Durable(message_id, ingest.durable), position=access.position)
@@ -157,7 +163,14 @@ async def send_chunks(
     "/contexts/{context_id:uuid}/ingest",
     opt=WRITER,
     status_code=200,
-    responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
+    responses=problems(
+        "context_not_found",
+        "message_exists",
+        "unknown_dialect",
+        "malformed_stream",
+        *OF_ADDING,
+        *CONFLICTS,
+    ),
 )
 async def ingest_stream(
     access: NamedDependency[Access],
@@ -165,13 +178,19 @@ async def ingest_stream(
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
     dialect: Annotated[
-        str, QueryParameter(max_length=50, description="Of the body: openai_chat or anthropic.")
+        str,
+        QueryParameter(
+            max_length=50, description="The provider's, of the body.", schema_extra={"enum": sorted(DIALECTS)}
+        ),
     ],
-    model: Annotated[str | None, QueryParameter(max_length=200)] = None,
-    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
-    message_id: FromQuery[UUID | None] = None,
-    keep_raw: FromQuery[bool] = False,
-    tee: FromQuery[bool] = False,
+    model: Annotated[
+        str | None,
+        QueryParameter(max_length=200, description="The one asked; it shows while it thinks."),
+    ] = None,
+    branch: BranchQuery = None,
+    message_id: Annotated[UUID | None, QueryParameter(description="For the message that it becomes.")] = None,
+    keep_raw: Annotated[bool, QueryParameter(description="Keep the provider's bytes too.")] = False,
+    tee: Annotated[bool, QueryParameter(description="Answer with the provider's events.")] = False,
 ) -> Response[bytes]:
     """Record a provider's stream: the body is its server-sent events as they arrive.
 

@@ -84,7 +84,7 @@ async def read_stats(access: NamedDependency[Access], streams: NamedDependency[S
     return Answer(answer, position=access.position)
 
 
-@get("/healthz", opt=OPEN, responses=problems("log_read_only"))
+@get("/healthz", opt=OPEN)
 async def read_health(state: State) -> Answer[Health]:
     """Whether all is well: 503 when a projection is poisoned, the log read-only, or the disk low."""
     health = health_of(state.log, state.keyring)
