@@ -161,7 +161,7 @@ async def test_the_schema_and_the_methods_of_a_path_are_open(ours: Served) -> No
         assert response.status_code in (200, 404), name
     place = await prepared(ours)
     for row in ROWS.values():
-        response = await ours.client.options(row.ask(place).path)
+        response = await ours.client.options(row.ask(place).path.partition("?")[0])
         assert response.status_code == 204
         assert "OPTIONS" in response.headers["allow"]
 
