@@ -115,6 +115,7 @@ LAYERS: Final = (
     "turnlog.service.tickets",
     "turnlog.service.gate",
     "turnlog.service.conditions",
+    "turnlog.service.parameters",
     "turnlog.service.answers",
     "turnlog.service.access",
     "turnlog.service.bodies",

@@ -157,7 +157,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
     Async, or the framework would call it in a thread.
     """
-    needed: Scope = handler.opt["scope"]
+    needed: Scope = handler.opt.get("scope", "open")  # ``require_scopes`` lets only OPTIONS be without
     if needed != "open":
         admission: Admission = connection.app.state.admission
         try:
@@ -166,6 +166,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
         connection.state.access = access
+    connection.app.state.parameters.check(connection)
 
 
 def require_scopes(app: Litestar) -> None:

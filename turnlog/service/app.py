@@ -21,6 +21,7 @@ from turnlog.service.edge import Edge
 from turnlog.service.gate import Gate
 from turnlog.service.keyring import Keyring
 from turnlog.service.metrics import Metrics
+from turnlog.service.parameters import Parameters
 from turnlog.service.problems import HANDLERS
 from turnlog.service.routes import (
     branches,
@@ -102,6 +103,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         logging_config=None,
         pdb_on_exception=False,
     )
+    app.state.parameters = Parameters(app)
     require_scopes(app)
     return Edge(Appending(app, log, admission, settings.limits), metrics)
 

@@ -56,7 +56,7 @@ def check_depth(body: bytes, most: int) -> None:
     """Raise ``Refused`` (``nested_too_deeply``) for JSON whose lists and objects nest deeper than that.
 
     Without decoding it: of nothing but brackets, each look removes the innermost. Those inside of strings
-    are taken along until they make a difference.
+    are taken along until they make a difference. Brackets that do not match are left to the decoder.
     """
     brackets = body.translate(_ROUND, _NO_BRACKETS)
     for quotes_removed in (False, True):
@@ -66,7 +66,7 @@ def check_depth(body: bytes, most: int) -> None:
             if not brackets:
                 return
             brackets = brackets.replace(b"()", b"")
-    if brackets:
+    if b"()" in brackets:  # otherwise they do not match, which the decoder says better
         raise _too_deep(most)
 
 

@@ -16,6 +16,7 @@ import msgspec
 import structlog
 from litestar import Response
 from litestar.connection import ASGIConnection
+from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Example
@@ -23,6 +24,7 @@ from litestar.openapi.spec import Example
 from eventstore.errors import CODES, TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.health import note
+from turnlog.service.parameters import Parameters
 
 MEDIA_TYPE: Final = "application/problem+json"
 
@@ -38,6 +40,12 @@ _CODE_OF_STATUS: Final = {
     413: "body_too_large",
     415: "unsupported_media_type",
 }
+
+_DETAILS: Final = {"route_not_found": "there is nothing at this path; ids in paths are UUIDs"}
+"""Where the framework's own words say nothing."""
+
+_NO_BODY: Final = "'data'"
+"""What the framework says of a body that is empty."""
 
 _logger: Final = structlog.get_logger("turnlog.service")
 
@@ -112,22 +120,29 @@ def refusal(log: Turnlog, headers: Mapping[str, str], error: TurnlogError) -> Re
     return problem(error.code, error.message, error.fields, status=412 if failed else None)
 
 
-def of_http(_: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -> Response[Any]:
+def of_http(request: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -> Response[Any]:
     """A refusal of the framework's: no such route, a body or parameter that does not fit."""
     code = _CODE_OF_STATUS.get(error.status_code, "invalid_request")
     headers = {name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"}
     if not isinstance(error, ValidationException):
-        return problem(code, error.detail or code, status=error.status_code, headers=headers)
-    errors = [_named(item) for item in cast("list[dict[str, str]]", error.extra or [])]
+        detail = _DETAILS.get(code) or error.detail
+        return problem(code, detail, status=error.status_code, headers=headers)
+    errors = [_named(request, item) for item in cast("list[dict[str, str]]", error.extra or [])]
     detail = "; ".join(f"{item['path']}: {item['message']}" for item in errors) or error.detail
     return problem(code, detail, {"errors": errors}, headers=headers)
 
 
-def _named(item: dict[str, str]) -> dict[str, str]:
+def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) -> dict[str, str]:
     """Where in the request, as ``body.parts[0].text`` or ``query.limit``, and why."""
     source, key = item.get("source", "request"), item.get("key", "")
-    path = source if key in ("", "data") else f"{source}.{key}"
-    return {"path": path, "message": item.get("message", "")}
+    if source == "body":
+        path = "body" if key == "data" else f"body.{key}"
+        message = item["message"]
+        return {"path": path, "message": "there is none" if message == _NO_BODY else message}
+    parameters: Parameters = request.app.state.parameters
+    where = source.value if isinstance(source, ParamType) else source
+    name = parameters.name(request, key)
+    return {"path": f"{where}.{name}" if name else where, "message": item["message"]}
 
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:

@@ -1,0 +1,48 @@
+"""Query parameters: which ones each route knows. Another, or one given twice, is never ignored in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+from urllib.parse import parse_qsl
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.routes import HTTPRoute
+
+from eventstore.errors import Refused
+from turnlog.service.gate import TICKET
+
+
+class Parameters:
+    """Of every route of an application. ``name`` is for whoever tells what is wrong with one."""
+
+    def __init__(self, app: Litestar) -> None:
+        self._names: dict[Any, dict[str, str]] = {
+            handler: {each.field_name: each.field_alias for each in model.expected_query_params}
+            for route in app.routes
+            if isinstance(route, HTTPRoute)
+            for handler, model in route.route_handler_map.values()
+        }
+
+    def name(self, connection: ASGIConnection[Any, Any, Any, Any], argument: str) -> str:
+        """What requests call an argument of their route's function."""
+        return self._names[connection.scope["route_handler"]].get(argument, argument)
+
+    def check(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
+        """Raise ``Refused`` (``invalid_request``) for a query that the route would not take as it is meant."""
+        query = connection.scope["query_string"]
+        if not query:
+            return
+        known = self._names[connection.scope["route_handler"]].values()
+        errors: list[dict[str, str]] = []
+        given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        for name, times in Counter(name for name, _ in given).items():
+            if name not in known and name != TICKET:
+                takes = f"this route takes {', '.join(sorted(known))}" if known else "this route takes none"
+                errors.append({"path": f"query.{name}", "message": f"unknown; {takes}"})
+            elif times > 1:
+                errors.append({"path": f"query.{name}", "message": "given more than once"})
+        if errors:
+            detail = "; ".join(f"{error['path']}: {error['message']}" for error in errors)
+            raise Refused("invalid_request", detail, errors=errors)
