@@ -30,7 +30,7 @@ class Parameters:
         return self._names[connection.scope["route_handler"]].get(argument, argument)
 
     def check(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
-        """Raise ``Refused`` (``invalid_request``) for a query that the route would not take as it is meant."""
+        """Raise ``Refused`` (``invalid_request``) for a query that the route would not take as meant."""
         query = connection.scope["query_string"]
         if not query:
             return

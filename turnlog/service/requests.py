@@ -157,7 +157,7 @@ class StartStream(_Body, frozen=True, kw_only=True):
 class ResumeStream(_Body, frozen=True, kw_only=True):
     """Take over a stream whose producer died. Without ``epoch``: one more than the stream's."""
 
-    epoch: int | None = None
+    epoch: Annotated[int, msgspec.Meta(ge=1)] | None = None
 
 
 class Finalize(_Body, frozen=True, kw_only=True):
@@ -168,6 +168,7 @@ class Finalize(_Body, frozen=True, kw_only=True):
     usage: dict[str, Json] | None = None
     error: dict[str, Json] | None = None
     parts: list[PartIn] | None = None
+    occurred_at: Time | None = None
 
 
 class Redact(_Body, frozen=True, kw_only=True):

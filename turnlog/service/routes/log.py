@@ -134,7 +134,7 @@ async def _events(
     position = starting_position(request.headers, after, head, 0)
     form = wanted_format(request.headers, format_)
     if form == "json":
-        return Answer(_page(access, position, contexts, wanted, limit, head), position=access.position)
+        return Answer(_page(access, position, contexts, wanted, limit), position=access.position)
     connection = streams.open(access)
     source = events(
         access, connection, position, contexts=contexts, kinds=wanted, live=live, sse=form == "sse"
@@ -144,11 +144,10 @@ async def _events(
     return EventStream(streams, connection, source, words, media_type=media_type)
 
 
-def _page(
-    access: Access, after: int, contexts: tuple[UUID, ...] | None, kinds: int, limit: int, head: int
-) -> EventPage:
+def _page(access: Access, after: int, contexts: tuple[UUID, ...] | None, kinds: int, limit: int) -> EventPage:
     log = access.log.store.log
     with log.reading() as txn:
+        head = log.head(txn).position  # of the same moment: what comes after it is another page's
         if contexts is None:
             page, reached = log.commits(txn, after, count_max=limit, bytes_max=1 << 20, kinds=kinds)
             more = reached < head
