@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from litestar import Litestar, Request, Router
+from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
+from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
@@ -90,6 +91,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
             "access": Provide(_access, sync_to_thread=False),
             "streams": Provide(_streams, sync_to_thread=False),
         },
+        before_request=_options,
         exception_handlers=HANDLERS,
         request_class=TypedRequest,
         request_max_body_size=settings.limits.body_bytes_max,
@@ -104,6 +106,9 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         pdb_on_exception=False,
     )
     app.state.parameters = Parameters(app)
+    app.state.methods = {
+        route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)
+    }
     require_scopes(app)
     return Edge(Appending(app, log, admission, settings.limits), metrics)
 
@@ -126,6 +131,17 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
         ],
         max_age=600,
     )
+
+
+async def _options(request: Request[Any, Any, Any]) -> Response[None] | None:
+    """The methods of a path: the framework's own answer names those alone that it was told of first.
+
+    Async, or the framework would call it in a thread.
+    """
+    if request.method != "OPTIONS":
+        return None
+    methods = request.app.state.methods[request.scope["path_template"]]
+    return Response(None, status_code=204, headers={"Allow": ", ".join(sorted(methods))})
 
 
 def _access(request: Request[Any, Any, Any]) -> Access:

@@ -18,12 +18,14 @@ class Parameters:
     """Of every route of an application. ``name`` is for whoever tells what is wrong with one."""
 
     def __init__(self, app: Litestar) -> None:
-        self._names: dict[Any, dict[str, str]] = {
-            handler: {each.field_name: each.field_alias for each in model.expected_query_params}
-            for route in app.routes
-            if isinstance(route, HTTPRoute)
-            for handler, model in route.route_handler_map.values()
-        }
+        self._names: dict[Any, dict[str, str]] = {}
+        self._required: dict[Any, list[str]] = {}
+        for route in app.routes:
+            if isinstance(route, HTTPRoute):
+                for handler, model in route.route_handler_map.values():
+                    taken = model.expected_query_params
+                    self._names[handler] = {each.field_name: each.field_alias for each in taken}
+                    self._required[handler] = [each.field_alias for each in taken if each.is_required]
 
     def name(self, connection: ASGIConnection[Any, Any, Any, Any], argument: str) -> str:
         """What requests call an argument of their route's function."""
@@ -31,13 +33,14 @@ class Parameters:
 
     def check(self, connection: ASGIConnection[Any, Any, Any, Any]) -> None:
         """Raise ``Refused`` (``invalid_request``) for a query that the route would not take as meant."""
-        query = connection.scope["query_string"]
-        if not query:
+        query, handler = connection.scope["query_string"], connection.scope["route_handler"]
+        required = self._required[handler]
+        if not query and not required:
             return
-        known = self._names[connection.scope["route_handler"]].values()
-        errors: list[dict[str, str]] = []
-        given = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-        for name, times in Counter(name for name, _ in given).items():
+        known = self._names[handler].values()
+        given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        errors = [{"path": f"query.{name}", "message": "required"} for name in required if name not in given]
+        for name, times in given.items():
             if name not in known and name != TICKET:
                 takes = f"this route takes {', '.join(sorted(known))}" if known else "this route takes none"
                 errors.append({"path": f"query.{name}", "message": f"unknown; {takes}"})
