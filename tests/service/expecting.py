@@ -12,6 +12,7 @@ import msgspec
 from httpx_sse import ServerSentEvent, aconnect_sse
 
 from eventstore.errors import CODES
+from turnlog.shapes import plain
 
 
 def problem(response: httpx.Response, status: int, code: str) -> dict[str, Any]:
@@ -57,3 +58,8 @@ def lines(body: str) -> list[Any]:
 def data(event: ServerSentEvent) -> dict[str, Any]:
     """What an event says."""
     return msgspec.json.decode(event.data)
+
+
+def told(answer: msgspec.Struct) -> Any:
+    """What a query answers, as the service should tell it."""
+    return msgspec.json.decode(msgspec.json.encode(plain(answer)))

@@ -300,6 +300,6 @@ async def test_unknown_ids_are_not_found_by_their_own_names(served: Served) -> N
         refused = await served.client.request(method, f"/api/contexts/{unknown}{path}", json=body)
         problem(refused, 404, "context_not_found")
     for path in ("chunks", "finalize", "stop", "resume", "redact"):
-        body = None if path == "stop" else {}
+        body: dict[str, Any] | None = None if path == "stop" else {}
         refused = await served.client.post(f"/api/messages/{unknown}/{path}", json=body)
         problem(refused, 404, "message_not_found")
