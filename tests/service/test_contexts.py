@@ -382,7 +382,8 @@ async def test_a_deleted_context_stays_readable_and_takes_no_more(served: Served
 async def test_a_state_has_a_name_and_any_detail(served: Served) -> None:
     context_id = await served.context()
     path = f"/api/contexts/{context_id}"
-    for detail in (None, 1, "x", [1, {"a": None}], {"a": {"b": []}}, False):
+    details: list[Any] = [None, 1, "x", [1, {"a": None}], {"a": {"b": []}}, False]
+    for detail in details:
         await served.json("PUT", f"{path}/state", {"state": "s", "detail": detail})
         assert (await served.json("GET", path))["state_detail"] == detail
     assert "body.state" in invalid(await served.client.put(f"{path}/state", json={"state": ""}))

@@ -96,11 +96,14 @@ async def test_every_part_comes_back_as_it_was_sent(served: Served) -> None:
 
 async def test_a_message_has_text_or_parts(served: Served) -> None:
     path = f"/api/contexts/{await served.context()}/messages"
-    for body in ({"role": "user"}, {"role": "user", "text": "x", "parts": []}):
+    neither_or_both: list[dict[str, Any]] = [{}, {"text": "x", "parts": []}]
+    for body in neither_or_both:
+        body["role"] = "user"
         problem(await served.client.post(path, json=body), 422, "invalid_argument")
     wrong = {"role": "user", "parts": [{"type": "text", "text": "x"}, {"type": "song", "text": "x"}]}
     assert "body.parts[1].type" in invalid(await served.client.post(path, json=wrong))
-    for empty in ({"text": ""}, {"parts": []}):
+    nothing: list[dict[str, Any]] = [{"text": ""}, {"parts": []}]
+    for empty in nothing:
         made = await served.json("POST", path, {"role": "user"} | empty)
         assert (await served.json("GET", f"/api/messages/{made['message_id']}"))["text"] == ""
 

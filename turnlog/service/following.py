@@ -83,7 +83,8 @@ async def events(
 ) -> AsyncGenerator[bytes, None]:
     """Raw events of the contexts that the key sees.
 
-    A filter still advances the position: as server-sent events it is told by an id without data.
+    A filter still advances the position: as server-sent events it is told by an event of that name, because
+    clients take an id without data for an event that says nothing.
     """
     pages = access.log.store.pages(after, contexts=contexts, kinds=kinds, live=live)
     connection.at = after
@@ -106,9 +107,10 @@ async def events(
                 if size >= BATCH_BYTES:
                     yield b"".join(gathered)
                     gathered, size = [], 0
+            if sse and reached > connection.at:
+                position = Event(msgspec.json.encode({"position": reached}), "position")
+                gathered.append(frame(position, reached))
             connection.at = reached
-            if sse:
-                gathered.append(b"id: %d\n\n" % reached)
             if gathered:
                 yield b"".join(gathered)
 
