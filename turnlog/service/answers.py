@@ -7,13 +7,14 @@ from uuid import UUID
 
 import msgspec
 from litestar import Response
-from litestar.enums import MediaType
 
 from eventstore.commits import Committed
 from eventstore.units import At
 from turnlog.shapes import plain
 
 T = TypeVar("T")
+
+JSON = "application/json"
 
 POSITION_HEADER = "Turnlog-Position"
 """In answers: the position that they know of. Sent back as ``Turnlog-At-Least`` it gives read-your-writes."""
@@ -50,7 +51,7 @@ class Answer(Response[T]):
             headers["ETag"] = f'"{etag}"'
         if location is not None:
             headers["Location"] = location
-        super().__init__(content, headers=headers, status_code=status_code, media_type=MediaType.JSON)
+        super().__init__(content, headers=headers, status_code=status_code, media_type=JSON)
 
     def render(self, content: Any, media_type: str, enc_hook: Any = None) -> bytes:
         """The bytes of the body."""
