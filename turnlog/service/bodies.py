@@ -7,7 +7,7 @@ the type is checked keeps a foreign page from writing to a service on the reader
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
@@ -17,8 +17,14 @@ from eventstore.errors import Refused
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
 """In the ``opt`` of a route: its body may be MessagePack."""
 
+NDJSON_TOO: Final[dict[str, Any]] = {"ndjson": True}
+"""The same for lines of JSON, which such a route reads itself."""
+
 JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
+NDJSON: Final = "application/x-ndjson"
 MSGPACK_TYPES: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+
+T = TypeVar("T")
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -33,6 +39,7 @@ class TypedRequest(Request[Any, Any, Any]):
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         takes = JSON_TYPES + (MSGPACK_TYPES if self.route_handler.opt.get("msgpack") else ())
         if kind not in takes:
+            takes += (NDJSON,) if self.route_handler.opt.get("ndjson") else ()
             raise Refused(
                 "unsupported_media_type",
                 f"the body is {kind or 'of no type'}; this route takes {', '.join(takes)}",
@@ -50,6 +57,17 @@ class TypedRequest(Request[Any, Any, Any]):
             raise _too_deep(most) from None
         except (msgspec.MsgspecError, UnicodeError, OverflowError, ValueError, TypeError) as error:
             raise Refused("invalid_request", f"the body cannot be read: {error}") from None
+
+
+def fitted(given: Any, shape: type[T]) -> T:
+    """What was decoded, as what it should be. Raises ``Refused`` (``invalid_request``), naming the place."""
+    try:
+        return msgspec.convert(given, shape)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$")
+        path = f"body{place.removesuffix('`')}"
+        errors = [{"path": path, "message": message}]
+        raise Refused("invalid_request", f"{path}: {message}", errors=errors) from None
 
 
 def check_depth(body: bytes, most: int) -> None:

@@ -76,6 +76,11 @@ class ChunkIngest:
         """The last sequence that is in the log for sure."""
         return self._gathering.durable
 
+    @property
+    def failure(self) -> Exception | None:
+        """Why no further chunk is taken, if so."""
+        return self._gathering.failure
+
     def on_change(self, listener: Callable[[], None]) -> None:
         """Call ``listener`` whenever more is durable, or it failed."""
         self._gathering.on_change = listener
@@ -181,6 +186,8 @@ async def acknowledged(
             if ingest.durable > known:
                 known = ingest.durable
                 yield _line({"type": "durable", "sequence": known})
+            if ingest.failure is not None:  # at once: the producer may have nothing to send for long
+                raise ingest.failure.with_traceback(None)
     finally:
         taking.cancel()
         await asyncio.wait([taking])

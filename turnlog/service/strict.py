@@ -15,7 +15,7 @@ import msgspec
 
 from eventstore import content, events
 from eventstore.content import Part
-from eventstore.events import ChunkReceived, Event, ForkedFrom, Moment
+from eventstore.events import ChunkReceived, Event, ForkedFrom, Moment, Number
 
 Time: TypeAlias = Annotated[
     int | Annotated[datetime, msgspec.Meta(tz=True)],
@@ -86,7 +86,7 @@ def event(given: Event) -> Event:
 class ChunkIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """One chunk of a stream: the next sequence, or one that was sent before."""
 
-    sequence: Annotated[int, msgspec.Meta(ge=1)]
+    sequence: Number
     delta: str
     kind: content.Kind = "text"
     part: content.Name | None = None

@@ -15,7 +15,8 @@ from eventstore.errors import Refused
 from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
-from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.bodies import NDJSON
+from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
 from turnlog.service.streams import Streams

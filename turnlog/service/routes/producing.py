@@ -19,8 +19,9 @@ from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
 from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
+from turnlog.service.bodies import NDJSON, NDJSON_TOO, fitted
 from turnlog.service.conditions import commit_id, expected_version
-from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
 from turnlog.service.problems import problems
 from turnlog.service.requests import Finalize, ResumeStream, StartStream
@@ -133,7 +134,7 @@ async def resume_stream(
 
 @post(
     "/messages/{message_id:uuid}/chunks",
-    opt=WRITER,
+    opt=WRITER | NDJSON_TOO,
     status_code=200,
     request_max_body_size=None,
     responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
@@ -158,7 +159,8 @@ async def send_chunks(
         source = acknowledged(ingest, request.stream(), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
-    for chunk in msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn]):
+    chunks = fitted(given, list[ChunkIn]) if isinstance(given, list) else [fitted(given, ChunkIn)]
+    for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
     return Answer(Durable(message_id, ingest.durable), position=access.position)
