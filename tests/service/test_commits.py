@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any, Final
 from uuid import UUID, uuid4
 
@@ -255,7 +256,7 @@ async def test_a_body_beyond_the_limit_is_refused_by_both_ways(data_dir: Any) ->
         for path in (SHORT, LONG, "/api/contexts"):
             problem(await served.client.post(path, content=body, headers=JSON), 413, "body_too_large")
 
-            async def pieces() -> Any:
+            async def pieces() -> AsyncGenerator[bytes]:
                 for at in range(0, len(body), 100):
                     yield body[at : at + 100]
 
@@ -265,7 +266,7 @@ async def test_a_body_beyond_the_limit_is_refused_by_both_ways(data_dir: Any) ->
 async def test_a_body_may_come_in_pieces(served: Served) -> None:
     body = msgspec.json.encode(_commit(uuid4(), CREATED, _state("潮汐")))
 
-    async def pieces() -> Any:
+    async def pieces() -> AsyncGenerator[bytes]:
         for at in range(len(body)):
             yield body[at : at + 1]
 

@@ -58,7 +58,7 @@ async def test_the_events_of_the_log_are_paged_by_commits_to_the_exact_end(serve
             page = read.json()
             found, after, more, pages = found + page["items"], page["position"], page["has_more"], pages + 1
         assert (found, after, pages) == (expected, head, -(-head // limit))
-    empty = {"items": [], "position": head, "has_more": False}
+    empty: dict[str, Any] = {"items": [], "position": head, "has_more": False}
     assert await served.json("GET", f"/api/events?after={head}") == empty
     assert await served.json("GET", "/api/events?after=now") == empty
 
@@ -161,10 +161,7 @@ async def test_what_is_followed_goes_on_as_it_is_committed(served: Served) -> No
     new = "/api/events?format=ndjson&live=true&after=now&kinds=context.created"
     async with served.client.stream("GET", new) as response:
         made = await served.context(title="new")
-        async for line in response.aiter_lines():
-            if line:
-                told = msgspec.json.decode(line)
-                break
+        told = msgspec.json.decode(await anext(line async for line in response.aiter_lines() if line))
         assert (told["context_id"], told["event"]["title"]) == (str(made), "new")
 
 

@@ -54,6 +54,7 @@ class Delivery:
             yield self._framed(self.renderer.begin())
         else:
             await self._skip()
+            yield b""  # the answer begins now, though there may be nothing to tell for long
         if snapshot:
             yield await self._snapshot()
         while True:
