@@ -131,6 +131,8 @@ async def test_lines_and_server_sent_events_are_chosen_by_header_or_query(served
     read = await served.client.get("/api/events?format=json", headers={"accept": "text/event-stream"})
     assert read.json()["items"] == expected
     assert list(invalid(await served.client.get("/api/events?format=xml"))) == ["query.format"]
+    refused = await served.client.get("/api/events?live=true")
+    assert problem(refused, 422, "invalid_argument")["argument"] == "live"
 
 
 async def test_the_id_of_an_event_leads_exactly_after_its_commit(served: Served) -> None:

@@ -230,6 +230,8 @@ async def test_roles_and_types_are_filtered_on_every_page(served: Served) -> Non
         assert await _listed(served, path, type="note", all_branches=all_branches) == [note]
         assert await _listed(served, path, type="note", role="tool", all_branches=all_branches) == []
     assert await _listed(served, path, type="unheard of") == []
+    refused = await served.client.get(f"{path}/messages?all_branches=true&branch=main")
+    assert problem(refused, 422, "invalid_argument")["argument"] == "branch"
 
 
 async def test_since_is_included_and_until_is_not(served: Served) -> None:

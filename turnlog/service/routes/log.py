@@ -135,6 +135,8 @@ async def _events(
     position = starting_position(request.headers, after, head, 0)
     form = wanted_format(request.headers, format_)
     if form == "json":
+        if live:
+            raise Refused("invalid_argument", "a page does not go on: ask for sse or ndjson", argument="live")
         return Answer(_page(access, position, contexts, wanted, limit), position=access.position)
     connection = streams.open(access)
     source = events(
