@@ -72,11 +72,15 @@ BESIDE_HEAD_AT_ONCE_MAX: Final = 4
 """Commits of one transaction, if they are to go beside the head: with more of them, the page that filing
 costs is shared, and putting each twice costs more."""
 
-PAGE_COMMITS: Final = 1_000
-"""Commits read in one read transaction: long readers keep LMDB from reusing pages."""
+EVENTS_AT_ONCE: Final = 1_000
+"""Events of an append that are checked and encoded on the loop, 5 us each; more go to a thread meanwhile."""
 
-PAGE_BYTES: Final = 4 * 1024 * 1024
-"""Stored bytes read in one read transaction, at least one commit."""
+PAGE_COMMITS: Final = 256
+"""Commits read at once, a few milliseconds: others wait for their turn on the loop meanwhile, and long
+readers keep LMDB from reusing pages."""
+
+PAGE_BYTES: Final = 128 * 1024
+"""Stored bytes read at once, at least one commit: packed chunks unfold to some 10,000 events."""
 
 MAP_BYTES: Final = 1 << 40
 """Address space reserved for the log, 1 TiB sparse: growing a map under readers kills them."""

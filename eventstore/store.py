@@ -21,7 +21,7 @@ from eventstore.disk import Disk
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox, settled
-from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES
+from eventstore.limits import COMMIT_EVENTS_MAX, EVENTS_AT_ONCE, FREE_BYTES_LOW, MAP_BYTES
 from eventstore.log import Log
 from eventstore.request import Request, make_request
 from eventstore.statistics import StoreStatistics, gather
@@ -121,16 +121,9 @@ class EventStore:
         (nothing written: ``disk_full``, ``log_full``, ``log_read_only``, ``log_closed``) or
         ``OutcomeUnknown``.
         """
-        append = Append(
-            context_id,
-            tuple(islice(events, COMMIT_EVENTS_MAX + 1)),
-            expected_version,
-            commit_id,
-            metadata,
-            epoch,
-            with_events_between,
-        )
-        request = self._request(append)
+        taken = tuple(islice(events, COMMIT_EVENTS_MAX + 1))
+        append = Append(context_id, taken, expected_version, commit_id, metadata, epoch, with_events_between)
+        request = await self._request(append)
         if not self._inbox.has_room():
             await self._inbox.wait_for_room(request)
             self._check_writable()
@@ -147,7 +140,7 @@ class EventStore:
         try:
             for append in appends:
                 try:
-                    request = self._request(append)
+                    request = await self._request(append)
                     if not self._inbox.has_room():
                         await self._inbox.wait_for_room(request)
                         self._check_writable()
@@ -163,9 +156,14 @@ class EventStore:
                     outcome.cancel()  # nobody is left to hear of it
             raise
 
-    def _request(self, append: Append) -> Request:
+    async def _request(self, append: Append) -> Request:
         self._check_writable()
-        return make_request(append, self._loop.create_future())
+        future = self._loop.create_future()
+        if len(append.events) <= EVENTS_AT_ONCE:
+            return make_request(append, future)
+        request = await anyio.to_thread.run_sync(make_request, append, future)
+        self._check_writable()
+        return request
 
     def _check_writable(self) -> None:
         if self._closed:

@@ -12,7 +12,7 @@ from expecting import data, heard, invalid, lines, listening, problem
 from serving import Served
 
 from eventstore.events import BIT_OF_TAG
-from turnlog.shapes import event_line
+from turnlog.shapes import event_lines
 
 
 async def _filled(served: Served) -> list[UUID]:
@@ -35,10 +35,7 @@ def _expected(
     with log.reading() as txn:
         commits, _ = log.commits(txn, 0, count_max=1_000, bytes_max=1 << 20)
     told = [
-        event_line(commit, version, event)
-        for commit in commits
-        for version, event in enumerate(commit.events(), commit.first_version)
-        if context_id in (None, commit.context_id)
+        line for commit in commits if context_id in (None, commit.context_id) for line in event_lines(commit)
     ]
     found = msgspec.json.decode(msgspec.json.encode(told))
     return [line for line in found if line["event"]["type"] in tags]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from serving import Served
 FIRST_AT = 1_769_860_800_000_000
 
 
-async def _recorded(served: Served, times_ms: list[float], *, end: bool = True) -> str:
+async def _recorded(served: Served, times_ms: Sequence[float], *, end: bool = True) -> str:
     """The path of a stream whose chunks 1, 2, 3 ... came at these times."""
     message_id = await served.stream(await served.context(), model="m")
     chunks = [

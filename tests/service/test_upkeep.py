@@ -166,7 +166,7 @@ async def test_a_rebuild_shows_its_progress_while_the_live_view_answers(
 async def test_a_poisoned_projection_turns_health_red_and_others_go_on(data_dir: Path) -> None:
     async with serving(data_dir, projections=("watched:PROJECTION",)) as served:
         health = await served.client.get("/healthz")
-        good = {"healthy": True, "position": 0, "read_only": False, "problems": []}
+        good: dict[str, Any] = {"healthy": True, "position": 0, "read_only": False, "problems": []}
         assert (health.status_code, health.json()) == (200, good)
         context_id = await served.context(title=POISON)
         await served.service.log.runner.wait_for(1)

@@ -16,6 +16,7 @@ from commands import Ran, Terminal, environment, on_terminal, spawn
 from turnlog.service import server
 from turnlog.service.configuration import FIELDS, load
 from turnlog.service.key_file import path_in
+from turnlog.service.running import Started
 from turnlog.service.settings import Settings
 
 Served: TypeAlias = list[Settings]
@@ -31,14 +32,15 @@ def terminal(data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
 @pytest.fixture
 def served(monkeypatch: pytest.MonkeyPatch) -> Served:
     """What the service was started with."""
-    started: Served = []
+    settings_of: Served = []
 
-    def serve(settings: Settings) -> int:
-        started.append(settings)
+    def serve(settings: Settings, started: Started) -> int:
+        del started
+        settings_of.append(settings)
         return 0
 
     monkeypatch.setattr(server, "serve", serve)
-    return started
+    return settings_of
 
 
 def rows(ran: Ran) -> dict[str, dict[str, Any]]:

@@ -10,11 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from itertools import zip_longest
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from uuid import UUID
 
 import anyio
 import msgspec
+from cyclopts import Parameter
 from msgspec import UNSET, UnsetType
 from rich.text import Text
 
@@ -63,7 +64,12 @@ class Told(msgspec.Struct, frozen=True):
     answers: list[UUID]
 
 
-async def demo(*, speed: float = 1.0, options: Options = DEFAULTS) -> None:
+async def demo(
+    *,
+    speed: float = 1.0,
+    if_empty: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    options: Options = DEFAULTS,
+) -> None:
     """Record, branch, go back, compare and replay, in ten seconds.
 
     Four conversations are recorded at once from packaged recordings of OpenAI-compatible and Anthropic
@@ -71,10 +77,13 @@ async def demo(*, speed: float = 1.0, options: Options = DEFAULTS) -> None:
 
     Args:
         speed: of everything that takes time; 0 is at once.
+        if_empty: do nothing if the directory holds anything.
     """
     refuse_speed(speed)
     output = Output(options.json)
     async with writing(options, output, create=True) as log:
+        if if_empty and log.store.head().position:
+            return
         story = Story(output, log, speed, options)
         told = await story.record()
         if options.json:

@@ -35,7 +35,7 @@ from turnlog.cli.options import DEFAULTS, Natural, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import OUTCOME_STYLES, event_type, identifier, joined, json_text, run_of
 from turnlog.cli.text import one_line, styled
-from turnlog.shapes import event_line
+from turnlog.shapes import event_lines
 
 
 async def events(
@@ -76,8 +76,8 @@ async def events(
 
 def _print(output: Output, commit: Commit) -> None:
     if output.json:
-        for version, event in enumerate(commit.events(), commit.first_version):
-            output.emit(event_line(commit, version, event))
+        for line in event_lines(commit):
+            output.emit(line)
         return
     for version, record in commit.versioned():
         output.fitted_line(_line(commit, version, record, timed=output.is_roomy))

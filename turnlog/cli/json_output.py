@@ -57,7 +57,10 @@ JSON_SHAPES: Final[dict[str, str]] = {
     "verify": f"an object: sound, after, position, chain, findings. Findings, each: {_fields(Finding)}",
     "rebuild": "a line for each projection: projection, version, position, duration_us",
     "sweep": "a line for each stream: message_id, outcome",
-    "serve": f"and --print-settings a line for each setting: {_fields(Row)}",
+    "serve": (
+        "an object when it takes requests: address, data, keys_required; with --print-settings a line for "
+        f"each setting: {_fields(Row)}"
+    ),
     "keys create": f"an object: key, which is the secret itself, {_fields(Key)}",
     "keys list": f"a line for each key: {_fields(Key)}, state",
     "keys revoke": f"the key as an object: {_fields(Key)}, state",

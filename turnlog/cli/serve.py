@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final
 
+import anyio
 import msgspec
 import structlog
 from cyclopts import Parameter
 from rich.text import Text
 
 from eventstore.errors import Refused
-from turnlog.cli.options import COMMON
+from turnlog.cli.demo import demo as demonstrate
+from turnlog.cli.options import COMMON, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line, styled
+from turnlog.cli.welcome import welcome
 from turnlog.service.configuration import Row, describe, load
 from turnlog.service.exposure import check_exposure
 from turnlog.service.keyring import Keyring
@@ -32,6 +36,7 @@ def serve(
     settings: Annotated[str | None, Parameter(env_var="TURNLOG_SETTINGS")] = None,
     set_: Annotated[tuple[str, ...], Parameter(name="--set", negative="", show_default=False)] = (),
     log_level: LogLevel | None = None,
+    demo: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     print_settings: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     data: Annotated[Path | None, Parameter(group=COMMON)] = None,
     json: Annotated[bool, Parameter(group=COMMON, negative="", show_default=False)] = False,
@@ -53,9 +58,10 @@ def serve(
         settings: a TOML file of settings.
         set_: any setting, as NAME=VALUE: limits.body_bytes_max=65536. May be repeated.
         log_level: the least of what is logged.
+        demo: record the demo's conversations first, if the directory holds nothing.
         print_settings: print every setting and where it comes from, as TOML, and end.
         data: the data directory, or TURNLOG_DATA.
-        json: print settings in JSON.
+        json: answer in JSON.
         verbose: log everything; show tracebacks.
         projection: a projection of your own as MODULE:NAME. May be repeated.
         allow_unsafe_file_system: accept a network or overlay file system, against all advice.
@@ -84,9 +90,21 @@ def serve(
     check_exposure(loaded.settings, keyring.required)
     if not keyring.required and not json:
         output.say(("no keys: ", "changed"), _open_to(loaded.settings))
+    if demo:
+        anyio.run(partial(demonstrate, if_empty=True, options=_options(loaded.settings, json=json)))
     from turnlog.service.server import serve as run  # it needs the extra, and no other verb does
 
-    return run(loaded.settings)
+    return run(loaded.settings, partial(welcome, output, keys_required=keyring.required))
+
+
+def _options(settings: Settings, *, json: bool) -> Options:
+    """The same directory, for another verb."""
+    return Options(
+        data=Path(settings.data),
+        json=json,
+        projection=settings.projections,
+        allow_unsafe_file_system=settings.allow_unsafe_file_system,
+    )
 
 
 def _open_to(settings: Settings) -> str:

@@ -33,7 +33,7 @@ class Written(msgspec.Struct, frozen=True):
 
 
 class Answer(Response[T]):
-    """A struct of ours as JSON. ``etag`` is a context's version."""
+    """A struct of ours as JSON, or JSON that is there already. ``etag`` is a context's version."""
 
     def __init__(
         self,
@@ -57,6 +57,8 @@ class Answer(Response[T]):
         """The bytes of the body."""
         if content is None:
             return b""
+        if isinstance(content, bytes):
+            return content
         if isinstance(content, msgspec.Struct):
             return msgspec.json.encode(plain(content))
         return msgspec.json.encode(content, enc_hook=_struct)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterable
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.lowlevel
 import msgspec
 
 from eventstore.commits import Commit
-from eventstore.errors import Refused
+from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BIT_OF_TAG
 from eventstore.units import At
 from turnlog.dialects.rendering import Event
@@ -18,10 +19,16 @@ from turnlog.dialects.sse_out import frame
 from turnlog.service.access import Access
 from turnlog.service.connections import Connection
 from turnlog.service.signals import signals
-from turnlog.shapes import plain
+from turnlog.shapes import event_lines
 
 BATCH_BYTES: Final = 64 * 1024
-"""What is gathered of a long catch-up before it is sent."""
+"""What is gathered of a long catch-up before it is sent, and before others have their turn: some 2 ms."""
+
+PAGE_BYTES: Final = 1024 * 1024
+"""A page of events is not much longer."""
+
+PAGE_READS: Final = 64
+"""Reads of the log for one page."""
 
 
 def kinds_of_tags(tags: str | None) -> int:
@@ -53,22 +60,37 @@ class EventLine(msgspec.Struct, frozen=True):
     event: dict[str, Any]
 
 
-def event_lines(commits: Iterable[Commit], kinds: int) -> list[EventLine]:
-    """Each event of some kinds, with its place in the log."""
-    return [
-        EventLine(
-            commit.position,
-            commit.context_id,
-            version,
-            commit.recorded_at,
-            commit.commit_id,
-            commit.metadata,
-            plain(event),
-        )
-        for commit in commits
-        for version, event in enumerate(commit.events(), commit.first_version)
-        if BIT_OF_TAG[str(type(event).__struct_config__.tag)] & kinds
-    ]
+async def event_page(
+    access: Access, after: int, *, contexts: Collection[UUID] | None, kinds: int, limit: int
+) -> tuple[bytes, int, bool]:
+    """Events in JSON, separated by commas; the position that they reach, and whether that is not the end.
+
+    They end before the commit that follows ``limit`` of them or ``PAGE_BYTES``, or where a filter has let
+    little pass for ``PAGE_READS`` reads.
+    """
+    head = access.log.store.head().position
+    pages = access.log.store.pages(after, contexts=contexts, kinds=kinds, live=False)
+    items: list[bytes] = []
+    position, commits, size, reads = after, 0, 0, 0
+    full = False
+    try:
+        async with aclosing(_encoded(access, pages, kinds)) as encoded:
+            async for lines, reached in encoded:
+                if full and lines:
+                    return b",".join(items), position, True
+                items += lines
+                size += sum(map(len, lines))
+                if reached is not None:
+                    position = reached
+                    commits, reads = commits + bool(lines), reads + (not lines)
+                    full = commits >= limit or size >= PAGE_BYTES
+                    if reads >= PAGE_READS:
+                        break
+    except Damaged:
+        if position == after:
+            raise
+        return b",".join(items), position, True  # what lies before the damage; the next page fails
+    return b",".join(items), position, position < head
 
 
 async def events(
@@ -90,29 +112,52 @@ async def events(
     connection.at = after
     if live:
         yield b""  # the answer begins now, though there may be nothing to tell for long
+    gathered: list[bytes] = []
+    size, known = 0, after
+    async with aclosing(_encoded(access, pages, kinds)) as encoded:
+        async for lines, position in encoded:
+            if sse:
+                gathered += framed([("event", line) for line in lines], connection.at, position)
+            else:
+                gathered += [line + b"\n" for line in lines]
+            size += sum(map(len, lines))
+            if position is not None:
+                connection.at = position
+            if sse and not lines and connection.at > known:
+                told = msgspec.json.encode({"position": connection.at})
+                gathered.append(frame(Event(told, "position"), connection.at))
+            known = connection.at
+            if gathered and (size >= BATCH_BYTES or not lines):
+                yield b"".join(gathered)
+                gathered, size = [], 0
+
+
+async def _encoded(
+    access: Access, pages: AsyncGenerator[tuple[list[Commit], int], None], kinds: int
+) -> AsyncGenerator[tuple[list[bytes], int | None], None]:
+    """The events of each commit in JSON, with its position, or with None when it goes on.
+
+    No events, with the position reached, are the end of a page. Others on the loop have their turn after
+    every ``BATCH_BYTES``.
+    """
+    size = 0
     async with aclosing(pages):
         async for page, reached in pages:
-            gathered: list[bytes] = []
-            size = 0
             for commit in page:
                 if not access.sees(commit.context_id):
                     continue
-                lines = [msgspec.json.encode(plain(line)) for line in event_lines([commit], kinds)]
-                if sse:
-                    gathered += framed([("event", line) for line in lines], connection.at, commit.position)
-                else:
-                    gathered += [line + b"\n" for line in lines]
-                connection.at = commit.position
-                size += sum(map(len, lines))
-                if size >= BATCH_BYTES:
-                    yield b"".join(gathered)
-                    gathered, size = [], 0
-            if sse and reached > connection.at:
-                position = Event(msgspec.json.encode({"position": reached}), "position")
-                gathered.append(frame(position, reached))
-            connection.at = reached
-            if gathered:
-                yield b"".join(gathered)
+                lines: list[bytes] = []
+                for line in event_lines(commit, kinds):
+                    if size >= BATCH_BYTES:
+                        if lines:
+                            yield lines, None
+                        await anyio.lowlevel.checkpoint()
+                        lines, size = [], 0
+                    lines.append(msgspec.json.encode(line))
+                    size += len(lines[-1])
+                if lines:
+                    yield lines, commit.position
+            yield [], reached
 
 
 async def signal_frames(
@@ -134,11 +179,12 @@ async def signal_frames(
                 yield b"".join(frames)
 
 
-def framed(items: list[tuple[str, bytes]], before: int, position: int) -> list[bytes]:
-    """What a commit says as server-sent events.
+def framed(items: list[tuple[str, bytes]], before: int, position: int | None) -> list[bytes]:
+    """What a commit says as server-sent events; ``position`` is None when it has more to say.
 
     Only the last has the commit's position as its id: whoever is cut off before it gets all of them again.
     """
+    position = before if position is None else position
     last = len(items) - 1
     return [
         frame(Event(data, name), position if n == last else before) for n, (name, data) in enumerate(items)

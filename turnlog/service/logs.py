@@ -1,4 +1,7 @@
-"""What the service logs: a line of JSON for each thing, on standard error, with the time."""
+"""What the service logs: a line for each thing, on standard error, with the time.
+
+JSON for programs; where standard error is a terminal, the same facts for people.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ from typing import Any, Final
 
 import msgspec
 import structlog
+from structlog.dev import ConsoleRenderer
+from structlog.processors import TimeStamper, add_log_level
 
 from turnlog.service.keys import without_secrets
 from turnlog.service.settings import LogLevel
@@ -21,13 +26,16 @@ _lines: Final = msgspec.json.Encoder(enc_hook=str)
 
 def configure(level: LogLevel) -> None:
     """Send structlog's lines, and those of the libraries from warnings on, to standard error."""
+    person = sys.stderr.isatty()
+    stamp = TimeStamper("%H:%M:%S", utc=False) if person else TimeStamper("iso", utc=True)
     structlog.configure(
         processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            add_log_level,
+            stamp,
+            *([ConsoleRenderer(pad_event_to=8, sort_keys=False)] if person else []),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=_Logger,
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr) if person else _Logger,
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Handler()], level=logging.WARNING, force=True)

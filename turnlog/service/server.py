@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from eventstore.errors import Unavailable
 from turnlog.service.settings import Settings
+
+if TYPE_CHECKING:
+    from turnlog.service.running import Started
 
 NEEDED: Final = ("httptools", "litestar", "prometheus_client", "uvicorn")
 """What the extra ``service`` installs."""
 
 
-def serve(settings: Settings) -> int:
-    """Serve until a signal, and return the exit code.
+def serve(settings: Settings, started: Started | None = None) -> int:
+    """Serve until a signal, and return the exit code. ``started`` is told the address and the log.
 
     Raises ``Unavailable`` (``service_missing``, ``cannot_listen``) or what ``turnlog.open`` raises.
     """
@@ -22,4 +25,4 @@ def serve(settings: Settings) -> int:
         raise Unavailable("service_missing", f"the service needs {', '.join(missing)}", missing=missing)
     from turnlog.service.running import run  # it imports what may be missing
 
-    return run(settings)
+    return run(settings, started)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+import anyio.lowlevel
 from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from eventstore.commits import EXISTS, ExpectedVersion
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, Event
+from eventstore.limits import EVENTS_AT_ONCE
 from eventstore.log import context_not_found
 from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
@@ -61,7 +63,11 @@ async def append(
     """What the route does, however it was reached."""
     if len(data.events) > events_max:
         raise Refused("commit_too_large", f"a commit has at most {events_max} events", limit=events_max)
-    events = [event(given) for given in data.events]
+    events: list[Event] = []
+    for given in data.events:
+        events.append(event(given))
+        if len(events) % EVENTS_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
     if not access.sees(data.context_id):
         events = _creating(access, data.context_id, events)
     committed = await access.log.store.append(

@@ -17,7 +17,7 @@ from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.bodies import NDJSON
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
-from turnlog.service.following import EventLine, event_lines, events, kinds_of_tags, signal_frames
+from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
 from turnlog.service.streams import Streams
 
@@ -137,7 +137,13 @@ async def _events(
     if form == "json":
         if live:
             raise Refused("invalid_argument", "a page does not go on: ask for sse or ndjson", argument="live")
-        return Answer(_page(access, position, contexts, wanted, limit), position=access.position)
+        page = await event_page(access, position, contexts=contexts, kinds=wanted, limit=limit)
+        body = b'{"items":[%b],"position":%d,"has_more":%b}' % (
+            page[0],
+            page[1],
+            b"true" if page[2] else b"false",
+        )
+        return Answer(body, position=access.position)
     connection = streams.open(access)
     source = events(
         access, connection, position, contexts=contexts, kinds=wanted, live=live, sse=form == "sse"
@@ -145,21 +151,6 @@ async def _events(
     words = SseWords() if form == "sse" else NdjsonWords()
     media_type = SSE if form == "sse" else NDJSON
     return EventStream(streams, connection, source, words, media_type=media_type)
-
-
-def _page(access: Access, after: int, contexts: tuple[UUID, ...] | None, kinds: int, limit: int) -> EventPage:
-    log = access.log.store.log
-    with log.reading() as txn:
-        head = log.head(txn).position  # of the same moment: what comes after it is another page's
-        if contexts is None:
-            page, reached = log.commits(txn, after, count_max=limit, bytes_max=1 << 20, kinds=kinds)
-            more = reached < head
-        else:
-            first = log.place_at(txn, contexts[0], after)[0] + 1
-            page, more = log.context_page(txn, contexts[0], first, count_max=limit, bytes_max=1 << 20)
-            reached = page[-1].position if more else max(after, head)
-    seen = [commit for commit in page if access.sees(commit.context_id)]
-    return EventPage(event_lines(seen, kinds), reached, more)
 
 
 @get(

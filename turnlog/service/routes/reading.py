@@ -49,7 +49,7 @@ async def read_chunks(
     access: NamedDependency[Access],
     message_id: FromPath[UUID],
     after: Annotated[int, QueryParameter(ge=0)] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=10_000)] = 1_000,
+    limit: Annotated[int, QueryParameter(ge=1, le=5_000)] = 1_000,
     raw: FromQuery[bool] = False,
 ) -> Answer[ChunkPage]:
     """Stored chunks after a sequence. `has_more` is true when further ones are stored already.
