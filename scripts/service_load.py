@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 HEADERS_END = b"\r\n\r\n"
 
@@ -29,15 +29,26 @@ class Client:
         """Send a whole request; the status and body of its answer."""
         self._writer.write(request)
         head = (await self._reader.readuntil(HEADERS_END)).lower()
-        at = head.index(b"content-length: ") + 16
-        length = int(head[at : head.index(b"\r", at)])
-        return int(head[9:12]), await self._reader.readexactly(length)
+        status, at = int(head[9:12]), head.find(b"content-length: ") + 16
+        if at >= 16:
+            return status, await self._reader.readexactly(int(head[at : head.index(b"\r", at)]))
+        pieces: list[bytes] = []
+        while length := int(await self._reader.readline(), 16):
+            pieces.append(await self._reader.readexactly(length))
+            await self._reader.readline()
+        await self._reader.readline()
+        return status, b"".join(pieces)
 
     async def post(self, path: str, body: object) -> Any:
         """Post JSON; the decoded answer."""
         status, answer = await self.send(post(path, json.dumps(body).encode()))
         assert status < 300, answer
         return json.loads(answer)
+
+    async def stream(self) -> str:
+        """Open a stream in a context of its own; its message's id."""
+        context = (await self.post("/api/contexts", {}))["context_id"]
+        return (await self.post(f"/api/contexts/{context}/streams", {}))["message_id"]
 
     def close(self) -> None:
         """Close it."""
@@ -56,19 +67,20 @@ def get(path: str, accept: str = "*/*") -> bytes:
 
 
 class Reader(asyncio.Protocol):
-    """Reads server-sent events and notes how long each chunk took, whose delta says when it was sent."""
+    """Reads server-sent events: how many, and for deltas such as ``@12`` the number and when it came."""
 
-    def __init__(self, request: bytes, latencies: list[float]) -> None:
+    def __init__(self, request: bytes) -> None:
         self._request = request
-        self._latencies = latencies
+        self._rest = b""
+        self._began = 0.0
+        self.frames: int = 0
+        self.arrivals: list[tuple[float, float]] = []
         self.first: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._began = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport: asyncio.Transport = cast("asyncio.Transport", transport)
         self._began = time.perf_counter()
         transport.write(self._request)
 
@@ -76,11 +88,13 @@ class Reader(asyncio.Protocol):
         """Note what came."""
         if not self.first.done():
             self.first.set_result(time.perf_counter() - self._began)
-        now, at = time.time(), data.find(b'"delta":"@')
-        while at >= 0:
-            end = data.index(b'"', at + 10)
-            self._latencies.append(now - float(data[at + 10 : end]))
-            at = data.find(b'"delta":"@', end)
+        now = time.time()
+        *frames, self._rest = (self._rest + data).split(b"\n\n")
+        self.frames += len(frames)
+        for frame in frames:
+            at = frame.find(b'"delta":"@') + 10
+            if at >= 10:
+                self.arrivals.append((float(frame[at : frame.index(b'"', at)]), now))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Over."""
@@ -88,12 +102,35 @@ class Reader(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-async def read(port: int, request: bytes, latencies: list[float]) -> Reader:
+async def read(port: int, request: bytes) -> Reader:
     """Open a connection that reads."""
-    _, reader = await asyncio.get_running_loop().create_connection(
-        lambda: Reader(request, latencies), "127.0.0.1", port
-    )
+    loop = asyncio.get_running_loop()
+    _, reader = await loop.create_connection(lambda: Reader(request), "127.0.0.1", port)
     return reader
+
+
+class Pacer:
+    """Does a piece of work so many times a second, each on its time, until it is stopped."""
+
+    def __init__(self, work: Callable[[int], Awaitable[None]], rate: float) -> None:
+        self._work = work
+        self._rate = rate
+        self._stopping = False
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> int:
+        """Stop it; how often the work was done."""
+        self._stopping = True
+        return await self._task
+
+    async def _run(self) -> int:
+        loop = asyncio.get_running_loop()
+        start, done = loop.time(), 0
+        while not self._stopping:
+            done += 1
+            await self._work(done)
+            await asyncio.sleep(start + done / self._rate - loop.time())
+        return done
 
 
 async def in_parallel(count: int, work: Callable[[int], Awaitable[None]]) -> float:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
-import platform
 import random
 import shutil
 import statistics
@@ -24,6 +22,7 @@ from uuid import UUID
 
 import lmdb
 import uvloop
+from reporting import Result, Results, tell
 from synthetic import chunks, fill
 from uuid_utils.compat import uuid7
 from yardsticks import Handed, empty_loop_ms
@@ -33,15 +32,13 @@ from eventstore.events import ContextCreated, StateChanged, StreamStarted
 from eventstore.store import EventStore
 from projections.timetravel import AtVersion
 
-Results = dict[str, dict[str, float | str | bool]]
-
 
 def median_us(seconds: list[float]) -> float:
     """The median of many durations, in microseconds."""
     return statistics.median(seconds) * 1e6
 
 
-async def sequential(store: EventStore, directory: Path) -> dict[str, float | str | bool]:
+async def sequential(store: EventStore, directory: Path) -> Result:
     """One durable append after another beside raw one-put commits, in alternating blocks."""
     raw = lmdb.open(str(directory / "raw"), map_size=1 << 40, max_dbs=1, lib_version=0)
     database, handed = raw.open_db(b"raw"), Handed(directory / "handed")
@@ -81,7 +78,7 @@ async def sequential(store: EventStore, directory: Path) -> dict[str, float | st
     }
 
 
-async def many_tasks(log: turnlog.Turnlog) -> dict[str, float | str | bool]:
+async def many_tasks(log: turnlog.Turnlog) -> Result:
     """1,000 tasks, each awaiting one durable chunk after another, with the views following."""
     rounds = 200
 
@@ -104,7 +101,7 @@ async def many_tasks(log: turnlog.Turnlog) -> dict[str, float | str | bool]:
     }
 
 
-async def large_commits(store: EventStore) -> dict[str, float | str | bool]:
+async def large_commits(store: EventStore) -> Result:
     """Commits of 1,000 chunks each, one after another."""
     context_id, message_id = uuid7(), uuid7()
     await store.append(context_id, [ContextCreated(), StreamStarted(message_id)])
@@ -115,7 +112,7 @@ async def large_commits(store: EventStore) -> dict[str, float | str | bool]:
     return {"value": 300_000 / (time.perf_counter() - start), "target": 600_000, "better": "higher"}
 
 
-def read_log(store: EventStore) -> dict[str, float | str | bool]:
+def read_log(store: EventStore) -> Result:
     """Every event of the log as a row, digests checked."""
     events, commits, start = 0, 0, time.perf_counter()
     for commit in store.read():
@@ -131,7 +128,7 @@ def read_log(store: EventStore) -> dict[str, float | str | bool]:
     }
 
 
-async def rebuild(path: Path, events: int) -> dict[str, float | str | bool]:
+async def rebuild(path: Path, events: int) -> Result:
     """Delete the views, open, and wait until all three are there again."""
     shutil.rmtree(path / "views", ignore_errors=True)
     start = time.perf_counter()
@@ -191,7 +188,7 @@ async def measure(directory: Path, events: int, say: Callable[[str], None]) -> R
     """Everything, one after another."""
     results: Results = {}
 
-    async def part(name: str, work: Awaitable[dict[str, float | str | bool]]) -> None:
+    async def part(name: str, work: Awaitable[Result]) -> None:
         say(name)
         results[name] = await work
 
@@ -252,21 +249,8 @@ def main() -> None:
         )
     finally:
         shutil.rmtree(directory)
-    if arguments.json:
-        print(json.dumps(results, indent=2))
-        return
-    machine = f"{platform.machine()}, {os.cpu_count()} processors, Python {platform.python_version()}"
-    print(f"{machine} on {arguments.loop}, a million turns of an empty loop in {empty_loop_ms():.0f} ms")
-    for name, result in results.items():
-        details = ", ".join(
-            f"{key} {value:,.0f}"
-            for key, value in result.items()
-            if isinstance(value, float) and key != "value"
-        )
-        value, target = result["value"], result["target"]
-        assert isinstance(value, (int, float))
-        shown = f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
-        print(f"{name:45} {shown:>12}   target {target!s:>8}   {details}")
+    yardstick = f"{arguments.loop}, a million turns of an empty loop in {empty_loop_ms():.0f} ms"
+    tell(results, yardstick, as_json=arguments.json)
 
 
 if __name__ == "__main__":

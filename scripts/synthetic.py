@@ -67,3 +67,18 @@ async def fill(store: EventStore, events: int, per_commit: int, answers_per_cont
             for outcome in await store.append_many(appends[start : start + 2_000]):
                 assert isinstance(outcome, Committed), outcome
     return contexts
+
+
+async def fill_stream(store: EventStore, count: int) -> UUID:
+    """A finished stream of so many chunks, 16 a commit; its message's id."""
+    context_id, message_id = uuid7(), uuid7()
+    commits: list[list[Record]] = [
+        [ContextCreated(), StreamStarted(message_id)],
+        *([*chunks(message_id, first, min(16, count - first + 1))] for first in range(1, count + 1, 16)),
+        [StreamFinalized(message_id, "completed", "stop")],
+    ]
+    for start in range(0, len(commits), 2_000):
+        appends = [Append(context_id, tuple(commit)) for commit in commits[start : start + 2_000]]
+        for outcome in await store.append_many(appends):
+            assert isinstance(outcome, Committed), outcome
+    return message_id

@@ -14,7 +14,14 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-SCRIPTS: Final = ("scripts/run", "scripts/test", "scripts/setup", "scripts/lock", ".ci/run")
+SCRIPTS: Final = (
+    "scripts/run",
+    "scripts/test",
+    "scripts/setup",
+    "scripts/lock",
+    "scripts/browser",
+    ".ci/run",
+)
 LOCKS: Final = ("requirements.lock", "requirements-dev.lock")
 INDEX: Final = re.compile(
     r"https?://[^/\s]*(?:py"

@@ -10,6 +10,9 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(1, str(Path(__file__).parent.parent / "eventstore"))  # how to damage a log
+sys.path.insert(
+    2, str(Path(__file__).parent.parent / "turnlog")
+)  # what providers sent, and AI SDK clients read
 
 from serving import Served, serving
 

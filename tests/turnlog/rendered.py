@@ -14,7 +14,7 @@ from eventstore.content import Json, Kind, Part, fold
 from eventstore.events import ChunkReceived, Outcome, StreamFinalized
 from turnlog.dialects import renderer
 from turnlog.dialects.rendering import Event, Renderer, Said, StreamFacts
-from turnlog.dialects.sse_out import KEEP_ALIVE, frame, frames
+from turnlog.dialects.sse_out import KEEP_ALIVE, frame, frames, retry
 
 MESSAGE = UUID("0198d1e2-0000-7000-8000-000000000001")
 CONTEXT = UUID("0198d1e2-0000-7000-8000-000000000002")
@@ -77,7 +77,7 @@ def told(reader: Renderer, chunks: Iterable[ChunkReceived]) -> list[Event]:
 
 def wire(events: Iterable[Event]) -> bytes:
     """Events with all that a service adds: ids, heartbeats between them, and a delay to come back."""
-    return KEEP_ALIVE.join(frame(event, number, 3_000) for number, event in enumerate(events))
+    return KEEP_ALIVE.join(retry(3_000) + frame(event, number) for number, event in enumerate(events))
 
 
 def response(name: str, chunks: Iterable[ChunkReceived], end: StreamFinalized | None = COMPLETED) -> bytes:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from turnlog.dialects.rendering import Event
 from turnlog.dialects.sse import Decoder, Frame
-from turnlog.dialects.sse_out import KEEP_ALIVE, frame, frames
+from turnlog.dialects.sse_out import KEEP_ALIVE, frame, frames, retry
 
 names = st.none() | st.sampled_from(["message", "content_block_delta"])
 
@@ -65,4 +65,4 @@ def test_only_the_last_event_of_a_chunk_says_that_the_chunk_was_seen() -> None:
 
 
 def test_the_delay_to_come_back_is_part_of_an_event() -> None:
-    assert frame(Event(b"{}"), 0, retry_ms=3_000) == b"retry: 3000\nid: 0\ndata: {}\n\n"
+    assert retry(3_000) + frame(Event(b"{}"), 0) == b"retry: 3000\nid: 0\ndata: {}\n\n"

@@ -24,11 +24,10 @@ KEEP_ALIVE: Final = b": keep-alive\n"
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
-def frame(event: Event, sequence: int | None = None, retry_ms: int | None = None) -> bytes:
+def frame(event: Event, sequence: int | None = None) -> bytes:
     """An event's bytes. Data is given back by any decoder as it was, but for carriage returns.
 
-    Those cannot be said in this format: CR and CRLF come out as LF. ``sequence`` is the event's id;
-    ``retry_ms``: how long a client waits before it comes back.
+    Those cannot be said in this format: CR and CRLF come out as LF. ``sequence`` is the event's id.
     """
     data = event.data
     if event.framed:
@@ -38,9 +37,12 @@ def frame(event: Event, sequence: int | None = None, retry_ms: int | None = None
     data = b"data: %b\n\n" % data
     if event.name is not None:
         data = b"event: %b\n%b" % (event.name.encode(), data)
-    if sequence is not None:
-        data = b"id: %d\n%b" % (sequence, data)
-    return data if retry_ms is None else b"retry: %d\n%b" % (retry_ms, data)
+    return data if sequence is None else b"id: %d\n%b" % (sequence, data)
+
+
+def retry(ms: int) -> bytes:
+    """How long a client waits before it comes back: a line that belongs to the event that follows."""
+    return b"retry: %d\n" % ms
 
 
 def frames(events: Sequence[Event], sequence: int) -> bytes:

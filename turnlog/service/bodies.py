@@ -7,10 +7,13 @@ the type is checked keeps a foreign page from writing to a service on the reader
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
+from litestar.exceptions import InternalServerException
 
 from eventstore.errors import Refused
 
@@ -68,6 +71,16 @@ def fitted(given: Any, shape: type[T]) -> T:
         path = f"body{place.removesuffix('`')}"
         errors = [{"path": path, "message": message}]
         raise Refused("invalid_request", f"{path}: {message}", errors=errors) from None
+
+
+async def arriving(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
+    """A long body as it comes, as far as it comes: a client that goes away is no error, it ends there."""
+    async with aclosing(request.stream()) as body:
+        try:
+            async for data in body:
+                yield data
+        except InternalServerException:  # Litestar's word for that
+            return
 
 
 def check_depth(body: bytes, most: int) -> None:

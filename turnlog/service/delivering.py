@@ -9,8 +9,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import msgspec
+
 from eventstore.events import ChunkReceived, StreamFinalized
-from projections.answers import Opening, ReplayDone
+from projections.answers import Opening, ReplayChunk, ReplayDone
 from projections.queries import Queries
 from projections.replay import Pace
 from turnlog.dialects import renderer
@@ -42,6 +44,7 @@ class Delivery:
         self._message_id = opening.message_id
         self._dialect = dialect
         self._raw = dialect == "raw"
+        self._ahead: dict[int, ChunkReceived] = {}
         self._connection = connection
         connection.at = after
 
@@ -78,24 +81,18 @@ class Delivery:
         if fresh:
             yield self._framed(self.renderer.begin())
         else:
-            await self._skip()
+            await self._skip_replayed(pace)
+            first = max(self.sequence + 1, pace.from_sequence or 0)
+            pace = msgspec.structs.replace(pace, from_sequence=first)
         gathered: list[bytes] = []
         size, most = 0, 0 if pace.speed else GATHERED_BYTES
-        replayed = self._queries.replay(
-            self._message_id,
-            pace.speed,
-            from_sequence=pace.from_sequence,
-            to_sequence=pace.to_sequence,
-            from_ms=pace.from_ms,
-            to_ms=pace.to_ms,
-            max_gap_ms=pace.max_gap_ms,
-        )
-        async with aclosing(replayed) as chunks:
+        async with aclosing(self._paced(pace)) as chunks:
             async for chunk in chunks:
                 if isinstance(chunk, ReplayDone):
                     gathered.append(self._framed(self.renderer.end(await self._end(chunk), chunk)))
                     break
-                data = frames(self.renderer.chunk(chunk), chunk.sequence)
+                kept = await self._with_bytes(chunk) if self._raw else chunk
+                data = frames(self.renderer.chunk(kept), chunk.sequence)
                 self.sequence = self._connection.at = chunk.sequence
                 gathered.append(data)
                 size += len(data)
@@ -115,6 +112,19 @@ class Delivery:
             if not page.has_more:
                 return
             at = page.chunks[-1].sequence
+
+    async def _skip_replayed(self, pace: Pace) -> None:
+        """Bring the renderer to where the reader of a replay was: it saw only the part that it asked for."""
+        if self.renderer.resumes_anywhere:
+            return
+        seen = msgspec.structs.replace(pace, speed=0, to_sequence=self.sequence)
+        async with aclosing(self._paced(seen)) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, ReplayChunk):
+                    self.renderer.skip(chunk)
+
+    def _paced(self, pace: Pace) -> AsyncGenerator[ReplayChunk | ReplayDone, None]:
+        return self._queries.replay(self._message_id, **msgspec.structs.asdict(pace))
 
     async def _snapshot(self) -> bytes:
         chunks: list[ChunkReceived] = []
@@ -171,6 +181,15 @@ class Delivery:
     def _framed(self, events: Sequence[Event]) -> bytes:
         """Events that belong to no chunk: who comes back after them goes on after the last chunk."""
         return b"".join(frame(event, self.sequence) for event in events)
+
+    async def _with_bytes(self, chunk: ReplayChunk) -> ChunkReceived:
+        """A replayed chunk as it is stored; read ahead, because timelines leave the provider's bytes out."""
+        if chunk.sequence not in self._ahead:
+            page = await self._queries.chunks(
+                self._message_id, after=chunk.sequence - 1, limit=PAGE_CHUNKS, raw=True
+            )
+            self._ahead = {stored.sequence: stored for stored in page.chunks}
+        return self._ahead[chunk.sequence]
 
     async def _end(self, done: ReplayDone) -> StreamFinalized | None:
         """The event that ended the replayed stream."""

@@ -18,7 +18,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from eventstore.errors import Refused, TurnlogError, Unavailable
 from turnlog.dialects.rendering import Event
-from turnlog.dialects.sse_out import KEEP_ALIVE, frame
+from turnlog.dialects.sse_out import KEEP_ALIVE, frame, retry
 from turnlog.dialects.sse_out import MEDIA_TYPE as SSE
 from turnlog.service.connections import Connection, Ending
 from turnlog.service.health import note
@@ -41,11 +41,15 @@ _ENDED: Final[dict[Ending, TurnlogError]] = {
 class Words(Protocol):
     """What a kind of response says besides its data."""
 
+    def opening(self, retry_ms: int) -> bytes:
+        """Stands before everything else, and belongs to what comes first."""
+        ...
+
     def heartbeat(self) -> bytes:
         """Keeps a quiet connection alive."""
         ...
 
-    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
+    def farewell(self, why: Ending, at: int) -> bytes:
         """The service ends the response; ``at`` is where to go on from."""
         ...
 
@@ -55,16 +59,34 @@ class Words(Protocol):
 
 
 class SseWords:
-    """In server-sent events. A failure is told in a form that the clients of OpenAI and Anthropic raise."""
+    """In server-sent events. A failure is told in a form that the clients of OpenAI and Anthropic raise.
+
+    ``returns``: a reader that is cut off comes back by itself, and is told when. ``beats``: comments may
+    stand between the events. Without both, what goes well is the source's own bytes and nothing else.
+    ``foreign``: the reader knows a provider's events only, and takes a farewell for one of them.
+    """
+
+    def __init__(self, *, returns: bool = True, beats: bool = True, foreign: bool = False) -> None:
+        self._returns = returns
+        self._beats = beats
+        self._foreign = foreign
+
+    def opening(self, retry_ms: int) -> bytes:
+        """How soon a browser comes back: said at once, because a service that is killed says nothing."""
+        return retry(retry_ms) if self._returns else b""
 
     def heartbeat(self) -> bytes:
         """A comment."""
-        return KEEP_ALIVE
+        return KEEP_ALIVE if self._beats else b""
 
-    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
-        """A browser connects again by itself, soon, and sends the last id."""
+    def farewell(self, why: Ending, at: int) -> bytes:
+        """A browser connects again by itself, soon, and sends the last id; a provider's client must raise."""
+        if self._foreign:
+            error = _ENDED[why].copy()
+            error.fields["after"] = at
+            return self.failure(error)
         data = msgspec.json.encode({"type": "closing", "reason": why, "after": at})
-        return frame(Event(data, "closing"), retry_ms=retry_ms)
+        return frame(Event(data, "closing"))
 
     def failure(self, error: TurnlogError) -> bytes:
         """An event of the name and shape that is an error everywhere."""
@@ -74,11 +96,15 @@ class SseWords:
 class NdjsonWords:
     """In lines of JSON."""
 
+    def opening(self, retry_ms: int) -> bytes:
+        """Nothing: who reads lines decides that itself."""
+        return b""
+
     def heartbeat(self) -> bytes:
         """An empty line."""
         return b"\n"
 
-    def farewell(self, why: Ending, at: int, retry_ms: int) -> bytes:
+    def farewell(self, why: Ending, at: int) -> bytes:
         """A line of its own type."""
         return msgspec.json.encode({"type": "closing", "reason": why, "after": at}) + b"\n"
 
@@ -131,10 +157,11 @@ class EventStream(Response[Any]):
             async with aclosing(self._source) as source:
                 first = await self._first(source)
                 await send(self._start())
+                opening = self._words.opening(self._streams.connections.retry_ms)
                 connection.heartbeat = self._words.heartbeat()
                 watching = asyncio.ensure_future(self._watched(receive))
                 try:
-                    await self._send_all(first, source)
+                    await self._send_all(opening + (first or b""), source)
                 finally:
                     connection.heartbeat = b""
                     watching.cancel()
@@ -153,18 +180,16 @@ class EventStream(Response[Any]):
                 ending = self._taken_back()
         raise _ENDED[ending].copy()
 
-    async def _send_all(self, first: bytes | None, source: AsyncGenerator[bytes, None]) -> None:
+    async def _send_all(self, first: bytes, source: AsyncGenerator[bytes, None]) -> None:
         connection = self._connection
         try:
-            if first is not None:
-                await connection.transmit(first)
-                async for data in source:
-                    await connection.transmit(data)
+            await connection.transmit(first)
+            async for data in source:
+                await connection.transmit(data)
         except asyncio.CancelledError:
             ending = self._taken_back()
             if ending != "disconnected":
-                farewell = self._words.farewell(ending, connection.at, self._streams.connections.retry_ms)
-                await connection.transmit(farewell)
+                await connection.transmit(self._words.farewell(ending, connection.at))
         except TurnlogError as error:
             note(self._streams.log, error)
             await connection.transmit(self._words.failure(error))

@@ -78,7 +78,7 @@ class ChunkIngest:
 
     @property
     def failure(self) -> Exception | None:
-        """Why no further chunk is taken, if so."""
+        """Why nothing more is taken, if so."""
         return self._gathering.failure
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -180,17 +180,17 @@ async def acknowledged(
     ingest.on_change(changed.set)
     taking, known = asyncio.create_task(take()), 0
     try:
-        while not taking.done():
+        while not taking.done() and ingest.failure is None:  # who sends nothing for long must hear of it too
             await changed.wait()
             changed.clear()
             if ingest.durable > known:
                 known = ingest.durable
                 yield _line({"type": "durable", "sequence": known})
-            if ingest.failure is not None:  # at once: the producer may have nothing to send for long
-                raise ingest.failure.with_traceback(None)
     finally:
         taking.cancel()
         await asyncio.wait([taking])
+    if ingest.failure is not None:
+        raise ingest.failure
     taking.result()
     end = ingest.finalized
     yield _line({"type": "done", "sequence": ingest.durable, "outcome": end and end.outcome})
@@ -201,6 +201,8 @@ async def told(tee: Tee[bytes]) -> AsyncGenerator[bytes, None]:
     known = -1
     async with aclosing(tee):
         async for _ in tee:
+            if known < 0 and not tee.recorder.statistics.commits:
+                continue  # of what is no stream of the dialect nothing is written: there is no message
             if known < 0:
                 yield _line({"type": "started", "message_id": tee.message_id})
             if tee.recorder.durable > known:

@@ -19,7 +19,7 @@ from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
 from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
-from turnlog.service.bodies import NDJSON, NDJSON_TOO, fitted
+from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
@@ -156,7 +156,7 @@ async def send_chunks(
     ingest = ChunkIngest(context, message_id, epoch, wall_clock_us)
     if request.headers.get("content-type", "").startswith(NDJSON):
         connection = streams.open(access)
-        source = acknowledged(ingest, request.stream(), streams.produced(message_id))
+        source = acknowledged(ingest, arriving(request), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
     chunks = fitted(given, list[ChunkIn]) if isinstance(given, list) else [fitted(given, ChunkIn)]
@@ -197,11 +197,13 @@ async def ingest_stream(
     if (await context.state()).deleted:
         raise Refused("context_deleted", "the context is deleted", context_id=context_id)
     options = {"model": model, "message_id": message_id, "keep_raw": keep_raw}
-    passing = await context.tee(request.stream(), dialect=dialect, branch=branch, **options)
+    passing = await context.tee(arriving(request), dialect=dialect, branch=branch, **options)
     connection = streams.open(access)
     headers = {"Turnlog-Message-Id": str(passing.message_id)}
     source, words, kind = (
-        (passed(passing), SseWords(), SSE) if tee else (told(passing), NdjsonWords(), NDJSON)
+        (passed(passing), SseWords(returns=False, foreign=True), SSE)
+        if tee
+        else (told(passing), NdjsonWords(), NDJSON)
     )
     return EventStream(streams, connection, source, words, media_type=kind, watch=False, headers=headers)
 

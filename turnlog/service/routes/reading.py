@@ -36,6 +36,7 @@ OF_READING = (
     "stream_not_open",
     "message_redacted",
     "unknown_dialect",
+    "raw_not_kept",
     "too_many_connections",
 )
 
@@ -103,7 +104,7 @@ async def read_stream(
         streams.connections.close(connection)
         raise
     source = delivery.live(streams.feeds, fresh=not given, snapshot=mode == "snapshot")
-    return EventStream(streams, connection, source, SseWords(), headers=delivery.renderer.headers)
+    return EventStream(streams, connection, source, _words(dialect), headers=delivery.renderer.headers)
 
 
 @get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
@@ -130,24 +131,25 @@ async def replay_stream(
     """
     access.context_of(message_id)
     opening = await access.log.queries.opening(message_id)
-    if dialect == "raw":
-        raise Refused(
-            "invalid_argument",
-            "raw bytes are in the log, not in the replay: read /stream",
-            argument="dialect",
-        )
     given = _resumed(request.headers, None)
-    first = from_ if given is None else given + 1
-    pace = Pace(speed, first, to, from_ms, to_ms, max_gap_ms)
+    pace = Pace(speed, from_, to, from_ms, to_ms, max_gap_ms)
     pace.check()
     connection = streams.open(access)
     try:
         delivery = Delivery(access.log.queries, opening, dialect, connection, given or 0)
+        if dialect == "raw":
+            await _check_raw(access, message_id)
     except BaseException:
         streams.connections.close(connection)
         raise
     source = delivery.replay(pace, fresh=given is None)
-    return EventStream(streams, connection, source, SseWords(), headers=delivery.renderer.headers)
+    return EventStream(streams, connection, source, _words(dialect), headers=delivery.renderer.headers)
+
+
+def _words(dialect: str) -> SseWords:
+    """What stands around the events: nothing around the provider's own bytes."""
+    ours = dialect != "raw"
+    return SseWords(returns=ours, beats=ours, foreign=dialect not in ("turnlog", "text"))
 
 
 def _resumed(headers: Headers, after: str | None) -> int | None:

@@ -1,0 +1,316 @@
+"""Measure what the README claims of the service: its process and the load share this machine's processors.
+
+Every part has a server of its own on an empty directory. Nothing here is a test: it prints what it saw.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import uvloop
+from reporting import Result, Results, tell
+from service_load import Client, Pacer, get, in_parallel, p99_ms, post, read
+from synthetic import fill_stream
+from uuid_utils.compat import uuid7
+from yardsticks import empty_loop_ms
+
+import turnlog
+from projections.answers import ReplayChunk
+
+SECONDS = 10
+"""Of load, where it is a rate that is measured."""
+
+CONNECTIONS = 64
+PRODUCERS = 8
+LINES = 250
+"""Chunks that a producer sends at once."""
+
+READERS = 500
+RATE = 50
+"""Chunks a second of the stream that they follow."""
+
+IDLE = 2_000
+LONG = 100_000
+"""Chunks of the stream that is replayed as fast as can be."""
+
+TIMED_SECONDS = 60
+TIMED_MS = (7, 40, 95, 13, 60, 31, 4, 88)
+"""Between the chunks of the stream that is replayed on time, over and over: 42 ms on average."""
+
+
+class Served:
+    """A server in a process of its own."""
+
+    def __init__(self, port: int, pid: int) -> None:
+        self.port = port
+        self._pid = pid
+
+    async def client(self) -> Client:
+        """A connection to it."""
+        return await Client(self.port).connect()
+
+    def memory_kib(self) -> int:
+        """What it holds in memory."""
+        status = Path(f"/proc/{self._pid}/status").read_text()
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
+
+
+@asynccontextmanager
+async def serving(data: Path) -> AsyncGenerator[Served]:
+    """``turnlog serve`` as it comes, but for its log, which goes to a file as a service's does."""
+    with (data.parent / f"{data.name}.log").open("wb") as log:
+        command = (sys.executable, "-m", "turnlog", "serve", "--json", "--port", "0", "--data", str(data))
+        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=log)
+        assert process.stdout is not None
+        told = json.loads(await process.stdout.readline())
+        try:
+            yield Served(int(told["address"].rpartition(":")[2]), process.pid)
+        finally:
+            process.terminate()
+            assert await process.wait() == 0
+
+
+async def commits(served: Served) -> Result:
+    """Appends of one event, durable, each connection one after another."""
+    contexts, times = [uuid7() for _ in range(CONNECTIONS)], list[float]()
+    until = time.perf_counter() + SECONDS
+
+    async def work(number: int) -> None:
+        client, context = await served.client(), contexts[number]
+        created = {"context_id": str(context), "events": [{"type": "context.created"}]}
+        await client.post("/api/commits", created)
+        while (start := time.perf_counter()) < until:
+            event = {"type": "message.appended", "message_id": str(uuid7()), "role": "user"}
+            await client.post("/api/commits", {"context_id": str(context), "events": [event]})
+            times.append(time.perf_counter() - start)
+        client.close()
+
+    seconds = await in_parallel(CONNECTIONS, work)
+    return {
+        "value": len(times) / seconds,
+        "target": 5_000,
+        "better": "higher",
+        "p50_ms": statistics.median(times) * 1e3,
+        "p99_ms": p99_ms(times),
+    }
+
+
+async def ingest(served: Served) -> Result:
+    """Chunks as lines of JSON, each durable when it is acknowledged; a producer waits for that."""
+    done = 0
+    until = time.perf_counter() + SECONDS
+
+    async def work(_: int) -> None:
+        nonlocal done
+        client = await served.client()
+        message = await client.stream()
+        sequence = 0
+        while time.perf_counter() < until:
+            lines = b"".join(
+                b'{"sequence":%d,"delta":"word "}\n' % n for n in range(sequence + 1, sequence + LINES + 1)
+            )
+            path = f"/api/messages/{message}/chunks"
+            status, answer = await client.send(post(path, lines, "application/x-ndjson"))
+            assert status == 200, answer
+            sequence += LINES
+            assert json.loads(answer.splitlines()[-1])["sequence"] == sequence, answer
+            done += LINES
+        client.close()
+
+    seconds = await in_parallel(PRODUCERS, work)
+    return {"value": done / seconds, "target": 60_000, "better": "higher"}
+
+
+async def attach(served: Served) -> Result:
+    """A reader comes to the middle of a long stream that is being written: its first chunk."""
+    producer = await served.client()
+    message = await producer.stream()
+    path = f"/api/messages/{message}"
+    body = [{"sequence": n, "delta": "word "} for n in range(1, 5_001)]
+    await producer.post(f"{path}/chunks", body)
+    firsts: list[float] = []
+
+    async def produce(number: int) -> None:
+        chunk = {"sequence": 5_000 + number, "delta": "word "}
+        await producer.post(f"{path}/chunks", chunk)
+
+    pacer = Pacer(produce, RATE)
+    for number in range(1_000):
+        reader = await read(served.port, get(f"{path}/stream?after={2_000 + number}"))
+        firsts.append(await reader.first)
+        reader.transport.abort()
+        await reader.ended
+    await pacer.stop()
+    return {
+        "value": p99_ms(firsts),
+        "target": 10,
+        "better": "lower",
+        "p50_ms": statistics.median(firsts) * 1e3,
+    }
+
+
+async def fan_out(served: Served) -> Result:
+    """One stream and many readers: from before the chunk is sent to when each of them has it."""
+    producer = await served.client()
+    message = await producer.stream()
+    request = get(f"/api/messages/{message}/stream")
+    readers = [await read(served.port, request) for _ in range(READERS)]
+
+    async def produce(number: int) -> None:
+        await producer.post(f"/api/messages/{message}/chunks", {"sequence": number, "delta": stamp()})
+
+    pacer = Pacer(produce, RATE)
+    await asyncio.sleep(SECONDS)
+    sent = await pacer.stop()
+    await producer.post(f"/api/messages/{message}/finalize", {})
+    await asyncio.gather(*(reader.ended for reader in readers))
+    latencies = [came - sent for reader in readers for sent, came in reader.arrivals]
+    assert len(latencies) == READERS * sent, "every reader got every chunk"
+    return {
+        "value": p99_ms(latencies),
+        "target": 50,
+        "better": "lower",
+        "p50_ms": statistics.median(latencies) * 1e3,
+        "chunks_per_second": sent / SECONDS,
+    }
+
+
+def stamp() -> str:
+    """A delta that says when it was sent."""
+    return f"@{time.time():.6f}"
+
+
+async def idle(served: Served) -> Result:
+    """Memory of the server for each connection that follows a stream in which nothing happens."""
+    client = await served.client()
+    message = await client.stream()
+    before = served.memory_kib()
+    request = get(f"/api/messages/{message}/stream")
+    readers = [await read(served.port, request) for _ in range(IDLE)]
+    await asyncio.gather(*(reader.first for reader in readers))
+    used = served.memory_kib() - before
+    for reader in readers:
+        reader.transport.abort()
+    return {"value": used / IDLE, "target": 40, "better": "lower"}
+
+
+async def timed(served: Served) -> Results:
+    """A recorded stream once more: when chunks come, against when they are due, at three speeds at once."""
+    client = await served.client()
+    message = await client.stream()
+    at, sequence = 1_700_000_000_000_000, 0
+    body: list[dict[str, object]] = []
+    dues: list[float] = []
+    while not dues or dues[-1] < 2 * TIMED_SECONDS:
+        sequence += 1
+        body.append({"sequence": sequence, "delta": f"@{sequence}", "at": at})
+        dues.append((at - 1_700_000_000_000_000) / 1e6)
+        at += TIMED_MS[sequence % len(TIMED_MS)] * 1_000
+    await client.post(f"/api/messages/{message}/chunks", body)
+    await client.post(f"/api/messages/{message}/finalize", {})
+    found: Results = {}
+
+    async def follow(speed: float) -> None:
+        last = next(n for n, due in enumerate(dues) if due > TIMED_SECONDS * speed)
+        path = f"/api/messages/{message}/replay?speed={speed}&to={last}"
+        reader = await read(served.port, get(path))
+        await reader.ended
+        start = reader.arrivals[0][1]
+        errors = [came - start - dues[int(n) - 1] / speed for n, came in reader.arrivals]
+        assert len(errors) == last
+        tenth = len(errors) // 10
+        drift = statistics.mean(errors[-tenth:]) - statistics.mean(errors[:tenth])
+        found[f"timed replay, speed {speed:g}: error, p99 ms"] = {
+            "value": p99_ms([abs(error) for error in errors]),
+            "target": 5,
+            "better": "lower",
+            "drift_over_a_minute_ms": drift * 1e3,
+        }
+
+    await asyncio.gather(*map(follow, (1.0, 2.0, 0.5)))
+    return found
+
+
+async def fast(directory: Path) -> Results:
+    """The same as fast as can be: in this process, then over HTTP."""
+    async with turnlog.open(directory) as log:
+        message = await fill_stream(log.store, LONG)
+        await log.runner.wait_for(log.store.acknowledged)
+        start, chunks = time.perf_counter(), 0
+        async for item in log.queries.replay(message, 0):
+            chunks += isinstance(item, ReplayChunk)
+        inside = chunks / (time.perf_counter() - start)
+    assert chunks == LONG
+    async with serving(directory) as served:
+        reader = await read(served.port, get(f"/api/messages/{message}/replay?speed=0"))
+        start = time.perf_counter()
+        await reader.ended
+        outside = LONG / (time.perf_counter() - start)
+        assert reader.frames == LONG + 2, reader.frames
+    return {
+        "replay at speed 0, chunks/s in process": {"value": inside, "target": 200_000, "better": "higher"},
+        "the same over HTTP": {"value": outside, "target": 50_000, "better": "higher"},
+    }
+
+
+Part = Callable[[Served], Awaitable[Result | Results]]
+
+PARTS: dict[str, tuple[str, Part]] = {
+    "commits": ("commits/s, 64 connections, durable", commits),
+    "ingest": ("chunks/s as NDJSON, durable", ingest),
+    "attach": ("attach in the middle: first byte, p99 ms", attach),
+    "fan_out": ("50 chunks/s to 500 readers, p99 ms", fan_out),
+    "idle": ("2,000 idle streams, KiB each", idle),
+}
+
+
+async def measure(directory: Path, only: str | None, say: Callable[[str], None]) -> Results:
+    """All of it; ``say`` is told what is going on."""
+    results: Results = {}
+    for part, (name, work) in PARTS.items():
+        if only in (None, part):
+            say(name)
+            async with serving(directory / part) as served:
+                result = await work(served)
+                assert isinstance(result, dict)
+                results[name] = result  # pyright: ignore[reportArgumentType] -- one of the two shapes
+    if only in (None, "replay"):
+        say("replay as fast as can be")
+        results |= await fast(directory / "fast")
+        say("replay on time")
+        async with serving(directory / "timed") as served:
+            results |= await timed(served)
+    return results
+
+
+def main() -> None:
+    """Run the measurements and print them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=(*PARTS, "replay"), help="one part")
+    parser.add_argument("--directory", type=Path, help="where to write; default: a temporary directory")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="turnlog-speed-", dir=arguments.directory))
+    try:
+        results = uvloop.run(
+            measure(directory, arguments.only, lambda what: print(f"... {what}", file=sys.stderr))
+        )
+    finally:
+        shutil.rmtree(directory)
+    yardstick = f"uvloop, a million turns of an empty loop in {empty_loop_ms():.0f} ms"
+    tell(results, yardstick, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What httpx-sse, a client that knows nothing of ours, reads of the service's event streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+from httpx import AsyncClient
+from httpx_sse import EventSource, ServerSentEvent, aconnect_sse
+from serving import SECONDS
+
+from eventstore.content import Kind, Part, fold
+
+Said = list[tuple[Kind, str | None, str]]
+
+
+@asynccontextmanager
+async def source(
+    client: AsyncClient, path: str, last_id: str = "", params: Mapping[str, str] | None = None
+) -> AsyncGenerator[EventSource]:
+    """An open event stream; ``last_id`` as a browser sends it that comes back."""
+    headers = {"last-event-id": last_id} if last_id else {}
+    async with (
+        asyncio.timeout(SECONDS),
+        aconnect_sse(client, "GET", path, headers=headers, params=params) as opened,
+    ):
+        opened.response.raise_for_status()
+        yield opened
+
+
+async def events(
+    client: AsyncClient,
+    path: str,
+    last_id: str = "",
+    params: Mapping[str, str] | None = None,
+    until: Callable[[ServerSentEvent], bool] = lambda _: False,
+) -> list[ServerSentEvent]:
+    """The events to the end of the stream, or to one that is waited for."""
+    found: list[ServerSentEvent] = []
+    async with source(client, path, last_id, params) as opened:
+        async for event in opened.aiter_sse():
+            found.append(event)
+            if until(event):
+                break
+    return found
+
+
+def told(found: Sequence[ServerSentEvent]) -> list[tuple[str, str, str]]:
+    """Id, name and data: the first event also says how soon to come back, wherever one begins."""
+    return [(event.id, event.event, event.data) for event in found]
+
+
+def objects(found: Sequence[ServerSentEvent]) -> list[dict[str, Any]]:
+    """The data of those that have any."""
+    return [msgspec.json.decode(event.data) for event in found if event.data]
+
+
+def said(found: Sequence[ServerSentEvent]) -> Said:
+    """What the events of the dialect ``turnlog`` say, for ``fold``."""
+    pieces: Said = []
+    for each in objects(found):
+        match each["type"]:
+            case "stream.chunk_received":
+                pieces.append((each["kind"], each["part"], each["delta"]))
+            case "stream.snapshot":
+                pieces += [(piece["kind"], piece["part"], piece["delta"]) for piece in each["pieces"]]
+            case _:
+                pass
+    return pieces
+
+
+def folded(found: Sequence[ServerSentEvent]) -> tuple[Part, ...]:
+    """The content."""
+    return fold(said(found))
