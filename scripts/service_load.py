@@ -82,7 +82,7 @@ class Reader(asyncio.Protocol):
         """Ask."""
         self.transport: asyncio.Transport = cast("asyncio.Transport", transport)
         self._began = time.perf_counter()
-        transport.write(self._request)
+        self.transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         """Note what came."""
