@@ -251,6 +251,8 @@ async def test_a_stream_is_finalized_once_with_its_outcome(served: Served) -> No
         message_id = await served.stream(context_id)
         await served.chunks(message_id, "a")
         path = f"/api/messages/{message_id}"
+        early = await served.client.post(f"{path}/finalize", json={}, headers={"if-match": '"1"'})
+        problem(early, 412, "wrong_expected_version")
         body = {"outcome": outcome, "finish_reason": "f", "usage": {"n": 1}, "error": {"e": None}}
         done = await served.client.post(
             f"{path}/finalize", json=body, headers={"idempotency-key": "k" + outcome}
