@@ -29,9 +29,7 @@ Micros = NewType("Micros", int)
 
 At: TypeAlias = Annotated[
     int,
-    msgspec.Meta(
-        extra_json_schema={"extra": {"type": "string", "format": "date-time"}, "examples": [RFC_3339]}
-    ),
+    msgspec.Meta(extra_json_schema={"type": "string", "format": "date-time", "examples": [RFC_3339]}),
 ]
 """``Micros`` in an answer: a number inside, RFC 3339 outside."""
 

@@ -134,6 +134,7 @@ LAYERS: Final = (
     "turnlog.service.metrics",
     "turnlog.service.edge",
     "turnlog.service.routes",
+    "turnlog.service.schema",
     "turnlog.service.appending",
     "turnlog.service.app",
     "turnlog.service.chores",

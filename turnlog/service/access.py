@@ -202,15 +202,16 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
     Async, or the framework would call it in a thread.
     """
+    scope: Any = connection.scope
     needed: Scope = handler.opt.get("scope", "open")  # ``require_scopes`` lets only OPTIONS be without
     if needed != "open":
         admission: Admission = connection.app.state.admission
         try:
-            access = admission.admit(connection.scope, connection.headers, needed)
+            access = admission.admit(scope, connection.headers, needed)
         except KeyRefused as refused:
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
-        if needed != "writer":
+        if needed == "reader" and scope["method"] == "GET":
             access.check_known(at_least(connection.headers))
         connection.state.access = access
     connection.app.state.parameters.check(connection)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 from uuid import UUID
 
 import msgspec
@@ -14,7 +14,7 @@ from turnlog.shapes import plain
 
 T = TypeVar("T")
 
-JSON = "application/json"
+JSON: Final = "application/json"
 
 POSITION_HEADER = "Turnlog-Position"
 """In answers: the position that they know of. Sent back as ``Turnlog-At-Least`` it gives read-your-writes."""

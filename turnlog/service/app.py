@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
 from litestar.datastructures import State
 from litestar.di import Provide
-from litestar.openapi.config import OpenAPIConfig
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
-from turnlog.service.access import OPEN, Access, Admission, guard, require_scopes
+from turnlog.service.access import Access, Admission, guard, require_scopes
 from turnlog.service.answers import POSITION_HEADER
 from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
@@ -32,12 +32,14 @@ from turnlog.service.routes import (
     past,
     producing,
     reading,
+    schema,
     tickets,
     upkeep,
 )
 from turnlog.service.routes import (
     log as log_routes,
 )
+from turnlog.service.schema.described import Described
 from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 
@@ -74,7 +76,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
     app = Litestar(
         [
             Router("/api", route_handlers=API, guards=[guard]),
-            Router("/", route_handlers=upkeep.ROOT_ROUTES, guards=[guard]),
+            Router("/", route_handlers=[*upkeep.ROOT_ROUTES, *schema.ROUTES], guards=[guard]),
         ],
         state=State(
             {
@@ -96,12 +98,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         request_class=TypedRequest,
         request_max_body_size=settings.limits.body_bytes_max,
         cors_config=_cors(settings.cors_origins),
-        openapi_config=OpenAPIConfig(
-            title="Turnlog",
-            version="0.1.0",
-            path="/schema",
-            openapi_router=Router("/schema", route_handlers=[], opt=OPEN),
-        ),
+        openapi_config=None,  # ours says more: headers, streams, problems, examples
         logging_config=None,
         pdb_on_exception=False,
     )
@@ -110,6 +107,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         route.path_format: route.methods for route in app.routes if isinstance(route, HTTPRoute)
     }
     require_scopes(app)
+    app.state.described = Described(app, version("turnlog"))
     return Edge(Appending(app, log, admission, settings.limits), metrics)
 
 

@@ -24,7 +24,7 @@ KEY_CHARACTERS_MAX: Final = 255
 _NAMESPACE: Final = UUID("5bd1c4a6-6d4c-4a0e-9a1f-2f6f0f4b8c11")
 """For commit ids that are made of other texts; never to be changed."""
 
-_VERSION: Final = re.compile(r'(?:W/)?"(\d{1,18})"')
+_VERSION: Final = re.compile(r'(?:W/)?"(\d{1,15})"')
 
 
 def expected_version(headers: Mapping[str, str]) -> ExpectedVersion:

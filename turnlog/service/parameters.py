@@ -27,6 +27,16 @@ class Parameters:
                     self._names[handler] = {each.field_name: each.field_alias for each in taken}
                     self._required[handler] = [each.field_alias for each in taken if each.is_required]
 
+        self._optional: dict[Any, set[str]] = {
+            handler: {
+                self._names[handler][name]
+                for name, field in handler.parsed_fn_signature.parameters.items()
+                if name in self._names[handler] and field.is_optional and not field.has_inner_subclass_of(str)
+            }
+            for handler in self._names
+        }
+        """Other than text: of these the framework takes the text null for a parameter that is not there."""
+
     def name(self, connection: ASGIConnection[Any, Any, Any, Any], argument: str) -> str:
         """What requests call an argument of their route's function."""
         return self._names[connection.scope["route_handler"]].get(argument, argument)
@@ -38,7 +48,8 @@ class Parameters:
         if not query and not required:
             return
         known = self._names[handler].values()
-        given = Counter(name for name, _ in parse_qsl(query.decode("latin-1"), keep_blank_values=True))
+        pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+        given = Counter(name for name, _ in pairs)
         errors = [{"path": f"query.{name}", "message": "required"} for name in required if name not in given]
         for name, times in given.items():
             if name not in known and name != TICKET:
@@ -46,6 +57,9 @@ class Parameters:
                 errors.append({"path": f"query.{name}", "message": f"unknown; {takes}"})
             elif times > 1:
                 errors.append({"path": f"query.{name}", "message": "given more than once"})
+        for name, value in pairs:
+            if value.lower() == "null" and name in self._optional[handler]:
+                errors.append({"path": f"query.{name}", "message": "null is no value; leave it out"})
         if errors:
             detail = "; ".join(f"{error['path']}: {error['message']}" for error in errors)
             raise Refused("invalid_request", detail, errors=errors)

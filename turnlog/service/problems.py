@@ -161,42 +161,14 @@ HANDLERS: Final[dict[int | type[Exception], Callable[..., Response[Any]]]] = {
 
 
 def problems(*codes: str) -> dict[int, ResponseSpec]:
-    """The documented errors of a route: those named, and those that every route has."""
-    by_status: dict[int, list[str]] = {}
-    for code in (*codes, *_EVERYWHERE):
-        by_status.setdefault(CODES[code].status, []).append(code)
-    return {
-        status: ResponseSpec(
-            Problem,
-            generate_examples=False,
-            description="; ".join(f"`{code}`: {CODES[code].hint}" for code in dict.fromkeys(codes_)),
-            media_type=MEDIA_TYPE,  # pyright: ignore[reportArgumentType] -- any type's name is one
-            examples=[_example(code, status) for code in dict.fromkeys(codes_)],
-        )
-        for status, codes_ in sorted(by_status.items())
-    }
+    """The errors of a route's own. Those that follow from what it takes are added where it is described."""
+    by_status: dict[int, list[Example]] = {}
+    for code in codes:
+        by_status.setdefault(CODES[code].status, []).append(Example(summary=code))
+    return {status: ResponseSpec(Problem, examples=examples) for status, examples in by_status.items()}
 
 
-_EVERYWHERE: Final = (
-    "invalid_request",
-    "invalid_header",
-    "key_missing",
-    "key_invalid",
-    "key_expired",
-    "key_revoked",
-    "role_too_low",
-    "unexpected",
-    "log_closed",
-)
-
-
-def _example(code: str, status: int) -> Example:
-    value = {
-        "type": f"urn:turnlog:problem:{code}",
-        "title": HTTPStatus(status).phrase,
-        "status": status,
-        "detail": "What exactly, with the ids, versions and limits that it is about.",
-        "code": code,
-        "hint": CODES[code].hint,
-    }
-    return Example(summary=code, value=value)
+def codes_in(responses: Mapping[int, ResponseSpec] | None) -> list[str]:
+    """The codes that ``problems`` was given."""
+    specs = (responses or {}).values()
+    return [str(example.summary) for spec in specs for example in spec.examples or ()]

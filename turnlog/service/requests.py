@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, TypeAlias, cast
+from typing import Annotated, Final, Literal, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
@@ -11,10 +11,13 @@ from msgspec import UNSET, UnsetType
 
 from eventstore.content import Json, Name, Role, TextPart
 from eventstore.errors import Refused
-from eventstore.events import Outcome
+from eventstore.events import NUMBER_MAX, Number, Outcome
 from projections.timetravel import NOW, Moment
 from turnlog.moments import named_moment
 from turnlog.service.strict import EventIn, PartIn, Time
+
+ID: Final = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
+"""What an id looks like."""
 
 AtVersionQuery: TypeAlias = Annotated[
     int | None, QueryParameter(ge=0, description="As of right after the context's event of this version.")
@@ -31,6 +34,9 @@ AtTimeQuery: TypeAlias = Annotated[
 AtMessageQuery: TypeAlias = Annotated[
     UUID | None, QueryParameter(description="As of right after this message of the context was added.")
 ]
+BranchQuery: TypeAlias = Annotated[
+    str | None, QueryParameter(max_length=100, description="A branch; the active one unless given.")
+]
 LimitQuery: TypeAlias = Annotated[
     int, QueryParameter(ge=1, le=1_000, description="Items of the page at most.")
 ]
@@ -46,7 +52,7 @@ def moment(
     return named_moment(version, position, time, message) or NOW
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What all bodies have in common."""
 
 
@@ -107,9 +113,9 @@ class AppendMessage(_Body, frozen=True, kw_only=True):
 class _At(_Body, frozen=True, kw_only=True):
     """A moment in a body: one of these, or none for now."""
 
-    at_version: int | None = None
-    at_position: int | None = None
-    at_time: Annotated[str, msgspec.Meta(extra_json_schema={"extra": {"format": "date-time"}})] | None = None
+    at_version: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    at_position: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    at_time: Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})] | None = None
     at_message: UUID | None = None
 
     def moment(self) -> Moment:
@@ -157,7 +163,7 @@ class StartStream(_Body, frozen=True, kw_only=True):
 class ResumeStream(_Body, frozen=True, kw_only=True):
     """Take over a stream whose producer died. Without ``epoch``: one more than the stream's."""
 
-    epoch: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    epoch: Number | None = None
 
 
 class Finalize(_Body, frozen=True, kw_only=True):
@@ -185,8 +191,8 @@ class AppendCommit(_Body, frozen=True, kw_only=True):
     """
 
     context_id: UUID
-    events: list[EventIn]
-    expected_version: Annotated[int, msgspec.Meta(ge=0)] | Literal["any", "exists"] = "any"
+    events: Annotated[list[EventIn], msgspec.Meta(extra_json_schema={"minItems": 1})]
+    expected_version: Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)] | Literal["any", "exists"] = "any"
     commit_id: UUID | None = None
     metadata: dict[str, Json] | None = None
-    epoch: Annotated[int, msgspec.Meta(ge=1)] = 1
+    epoch: Number = 1

@@ -15,10 +15,10 @@ import msgspec
 
 from eventstore import content, events
 from eventstore.content import Part
-from eventstore.events import ChunkReceived, Event, ForkedFrom, Moment, Number
+from eventstore.events import NUMBER_MAX, ChunkReceived, Event, ForkedFrom, Moment, Number
 
 Time: TypeAlias = Annotated[
-    int | Annotated[datetime, msgspec.Meta(tz=True)],
+    Annotated[int, msgspec.Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)] | Annotated[datetime, msgspec.Meta(tz=True)],
     msgspec.Meta(description="RFC 3339 with an offset, or microseconds since the epoch."),
 ]
 
@@ -45,7 +45,7 @@ def _strict(shape: Any, nested: dict[Any, Any]) -> Any:
             fields.append((field.name, kind, msgspec.field(default_factory=field.default_factory)))
     config = shape.__struct_config__
     return msgspec.defstruct(
-        shape.__name__,
+        f"{shape.__name__}In",  # both kinds are described in one document
         fields,
         bases=(shape,),
         module=__name__,
@@ -83,7 +83,7 @@ def event(given: Event) -> Event:
     return shape(*values)
 
 
-class ChunkIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
+class ChunkIn(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """One chunk of a stream: the next sequence, or one that was sent before."""
 
     sequence: Number

@@ -20,7 +20,7 @@ from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least
 from turnlog.service.problems import problems
 from turnlog.service.requests import AtPositionQuery, AtTimeQuery, AtVersionQuery, PutBranch, moment
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.routes.contexts import CONFLICTS, OF_MOMENTS
 
 NamePath: TypeAlias = Annotated[str, QueryParameter(min_length=1, max_length=100)]
 
@@ -87,7 +87,12 @@ async def read_branch(
     "/contexts/{context_id:uuid}/branches/{name:str}",
     opt=WRITER,
     responses=problems(
-        "context_not_found", "branch_not_found", "head_not_found", "previous_head_differs", *CONFLICTS
+        "context_not_found",
+        "branch_not_found",
+        "head_not_found",
+        "previous_head_differs",
+        *OF_MOMENTS,
+        *CONFLICTS,
     ),
 )
 async def put_branch(

@@ -23,7 +23,7 @@ from turnlog.service.bodies import MSGPACK
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.problems import problems
 from turnlog.service.requests import AppendCommit
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.settings import Limits
 from turnlog.service.strict import event
 
@@ -38,10 +38,25 @@ from turnlog.service.strict import event
         "invalid_event",
         "empty_commit",
         "commit_too_large",
+        "metadata_too_large",
+        "invalid_argument",
+        "workspace_not_allowed",
+        "context_metadata_too_large",
+        "fork_source_not_found",
+        "message_exists",
+        "message_not_found",
+        "branch_not_found",
+        "branch_active",
+        "head_not_found",
+        "previous_head_differs",
+        "stream_not_found",
+        "stream_not_open",
+        "stream_finalized",
         "sequence_gap",
         "chunk_conflict",
-        "stream_finalized",
         "producer_fenced",
+        "epoch_not_higher",
+        *OF_ADDING,
         *CONFLICTS,
     ),
 )
@@ -63,6 +78,7 @@ async def append(
     """What the route does, however it was reached."""
     if len(data.events) > events_max:
         raise Refused("commit_too_large", f"a commit has at most {events_max} events", limit=events_max)
+    expected, key = _expected(headers, data), commit_id(headers)
     events: list[Event] = []
     for given in data.events:
         events.append(event(given))
@@ -73,8 +89,8 @@ async def append(
     committed = await access.log.store.append(
         data.context_id,
         events,
-        expected_version=_expected(headers, data),
-        commit_id=data.commit_id or commit_id(headers),
+        expected_version=expected,
+        commit_id=data.commit_id or key,
         metadata=data.metadata,
         epoch=data.epoch,
     )
@@ -83,9 +99,10 @@ async def append(
 
 def _expected(headers: Mapping[str, str], data: AppendCommit) -> ExpectedVersion:
     """The body's, or that of the headers."""
+    of_headers = expected_version(headers)
     match data.expected_version:
         case "any":
-            return expected_version(headers)
+            return of_headers
         case "exists":
             return EXISTS
         case version:

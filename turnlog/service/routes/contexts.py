@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.commits import NO_CONTEXT, ExpectedVersion
 from eventstore.errors import WrongExpectedVersion
@@ -25,6 +25,7 @@ from turnlog.service.requests import (
     AtPositionQuery,
     AtTimeQuery,
     AtVersionQuery,
+    BranchQuery,
     CreateContext,
     CursorQuery,
     Fork,
@@ -36,6 +37,19 @@ from turnlog.service.requests import (
 
 CONFLICTS = ("wrong_expected_version", "commit_id_reused", "outcome_unknown", "overloaded", "disk_full")
 """What any write may meet."""
+
+OF_MOMENTS = (
+    "invalid_argument",
+    "invalid_time",
+    "version_not_found",
+    "position_not_found",
+    "moment_before_creation",
+    "message_not_found",
+)
+"""Where a moment is in the body."""
+
+OF_ADDING = ("parent_not_found", "head_is_not_parent", "too_many_branches", "too_many_open_streams")
+"""Of whatever adds a message or a stream."""
 
 PATH_MESSAGES_MAX = 1_000
 """Message ids of a branch that a context's answer holds: the newest. `/messages` pages through all."""
@@ -51,7 +65,12 @@ class ContextAnswer(ContextState, frozen=True, kw_only=True):
     message_ids: list[UUID]
 
 
-@post("/contexts", opt=WRITER, status_code=201, responses=problems("context_exists", *CONFLICTS))
+@post(
+    "/contexts",
+    opt=WRITER,
+    status_code=201,
+    responses=problems("context_exists", "workspace_not_allowed", "context_metadata_too_large", *CONFLICTS),
+)
 async def create_context(
     access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[CreateContext]
 ) -> Answer[Written]:
@@ -68,14 +87,16 @@ async def create_context(
     return written(context_id, committed, location=f"/api/contexts/{context_id}", status_code=201)
 
 
-@get("/contexts", opt=READER, responses=problems("invalid_argument", "views_behind"))
+@get("/contexts", opt=READER, responses=problems("invalid_argument", "workspace_not_allowed"))
 async def list_contexts(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
-    workspace: Annotated[str | None, QueryParameter(max_length=100)] = None,
+    workspace: Annotated[
+        str | None, QueryParameter(max_length=100, description="Only those of this workspace.")
+    ] = None,
     limit: LimitQuery = 50,
     cursor: CursorQuery = None,
-    include_deleted: FromQuery[bool] = False,
+    include_deleted: Annotated[bool, QueryParameter(description="Deleted ones too.")] = False,
 ) -> Answer[Page[ContextSummary]]:
     """List contexts, those that changed last first: metadata only, in pages."""
     wanted = workspace if access.workspace is None else access.workspace_for(workspace)
@@ -100,7 +121,7 @@ async def read_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
-    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
+    branch: BranchQuery = None,
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -127,7 +148,11 @@ async def read_context(
     return Answer(answer, position=access.position, etag=state.version)
 
 
-@patch("/contexts/{context_id:uuid}", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
+@patch(
+    "/contexts/{context_id:uuid}",
+    opt=WRITER,
+    responses=problems("context_not_found", "context_metadata_too_large", *CONFLICTS),
+)
 async def patch_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -148,7 +173,9 @@ async def delete_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
-    reason: Annotated[str | None, QueryParameter(max_length=1_000)] = None,
+    reason: Annotated[
+        str | None, QueryParameter(max_length=1_000, description="Why; it is kept in the log.")
+    ] = None,
 ) -> Answer[Written]:
     """Tombstone a context: it takes no more events, and its history stays readable."""
     return await access.append(request.headers, context_id, ContextDeleted(reason))
@@ -169,7 +196,7 @@ async def put_state(
     "/contexts/{context_id:uuid}/fork",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "version_not_found", "moment_before_creation", *CONFLICTS),
+    responses=problems("context_not_found", *OF_MOMENTS, *CONFLICTS),
 )
 async def fork_context(
     access: NamedDependency[Access],

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+import re
+from typing import Annotated, Any, Final, Literal, TypeAlias
 from uuid import UUID
 
 import msgspec
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from eventstore.errors import Refused
+from eventstore.events import BIT_OF_TAG
 from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
@@ -19,6 +21,7 @@ from turnlog.service.bodies import NDJSON
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
+from turnlog.service.requests import ID
 from turnlog.service.streams import Streams
 
 PAGE_COMMITS_MAX = 1_000
@@ -27,9 +30,26 @@ PAGE_COMMITS_MAX = 1_000
 CONTEXTS_MAX = 100
 """Contexts that one connection follows."""
 
+TAGS: Final = "|".join(map(re.escape, BIT_OF_TAG))
+
 PositionQuery: TypeAlias = Annotated[
     str | None,
-    QueryParameter(max_length=20, description="A position, excluded, or `now`: only what is new."),
+    QueryParameter(
+        max_length=20,
+        description="A position, excluded, or `now`: only what is new.",
+        schema_extra={"pattern": "^(now|[0-9]{1,18})$"},
+    ),
+]
+KindsQuery: TypeAlias = Annotated[
+    str | None,
+    QueryParameter(
+        max_length=1_000,
+        description="Types of events, separated by commas.",
+        schema_extra={"pattern": f"^({TAGS})(,({TAGS}))*$"},
+    ),
+]
+LiveQuery: TypeAlias = Annotated[
+    bool, QueryParameter(description="Go on with what is committed from now on; not of a page.")
 ]
 FormatQuery: TypeAlias = Annotated[
     Literal["json", "ndjson", "sse"] | None,
@@ -58,14 +78,13 @@ class LogHead(msgspec.Struct, frozen=True):
 
 def starting_position(headers: Headers, after: str | None, head: int, default: int) -> int:
     """Where to begin: the last id that a browser sends, or ``after``. Raises ``Refused``."""
+    for given in (headers.get("last-event-id") or None, after):
+        if given not in (None, "now") and not (given.isascii() and given.isdigit() and len(given) <= 18):
+            raise Refused("invalid_argument", "after is a position or now", argument="after")
     given = headers.get("last-event-id") or after
     if given is None:
         return default
-    if given == "now":
-        return head
-    if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        raise Refused("invalid_argument", "after is a position or now", argument="after")
-    return int(given)
+    return head if given == "now" else int(given)
 
 
 def wanted_format(headers: Headers, given: str | None) -> str:
@@ -82,10 +101,8 @@ async def read_events(
     streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     after: PositionQuery = None,
-    kinds: Annotated[
-        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
-    ] = None,
-    live: FromQuery[bool] = False,
+    kinds: KindsQuery = None,
+    live: LiveQuery = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:
@@ -107,10 +124,8 @@ async def read_context_events(
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
     after: PositionQuery = None,
-    kinds: Annotated[
-        str | None, QueryParameter(max_length=1_000, description="Tags, separated by commas.")
-    ] = None,
-    live: FromQuery[bool] = False,
+    kinds: KindsQuery = None,
+    live: LiveQuery = False,
     limit: Annotated[int, QueryParameter(ge=1, le=PAGE_COMMITS_MAX, description="Commits of a page.")] = 100,
     format_: FormatQuery = None,
 ) -> Response[EventPage]:
@@ -178,7 +193,12 @@ async def follow_contexts(
     streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     contexts: Annotated[
-        str, QueryParameter(max_length=40 * CONTEXTS_MAX, description="Ids, separated by commas.")
+        str,
+        QueryParameter(
+            max_length=40 * CONTEXTS_MAX,
+            description="Ids, separated by commas.",
+            schema_extra={"pattern": f"^{ID}(,{ID})*$"},
+        ),
     ],
     after: PositionQuery = None,
 ) -> Response[bytes]:

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 from litestar import Request, get, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.content import Part, Role
 from eventstore.errors import NotFound, Refused
@@ -21,16 +21,18 @@ from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id
 from turnlog.service.problems import problems
 from turnlog.service.requests import (
+    ID,
     AppendMessage,
     AtMessageQuery,
     AtPositionQuery,
     AtTimeQuery,
     AtVersionQuery,
+    BranchQuery,
     LimitQuery,
     Redact,
     moment,
 )
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.strict import micros
 
 BATCH_MAX = 100
@@ -39,7 +41,7 @@ BATCH_MAX = 100
 PlaceQuery: TypeAlias = Annotated[
     str | None, QueryParameter(max_length=1_000, description="A version of the context, or a cursor.")
 ]
-TimeQuery: TypeAlias = Annotated[str | None, QueryParameter(schema_extra={"format": "date-time"})]
+_TIME = {"format": "date-time"}
 
 
 class MessageAnswer(MessageEntry, frozen=True, kw_only=True):
@@ -64,9 +66,7 @@ class Batch(msgspec.Struct, frozen=True):
     "/contexts/{context_id:uuid}/messages",
     opt=WRITER,
     status_code=201,
-    responses=problems(
-        "context_not_found", "message_exists", "parent_not_found", "head_is_not_parent", *CONFLICTS
-    ),
+    responses=problems("context_not_found", "message_exists", "invalid_argument", *OF_ADDING, *CONFLICTS),
 )
 async def append_message(
     access: NamedDependency[Access],
@@ -110,17 +110,27 @@ async def list_messages(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
-    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
-    all_branches: FromQuery[bool] = False,
-    role: FromQuery[Role | None] = None,
-    message_type: Annotated[str | None, QueryParameter(name="type", max_length=100)] = None,
-    since: TimeQuery = None,
-    until: TimeQuery = None,
+    branch: BranchQuery = None,
+    all_branches: Annotated[
+        bool, QueryParameter(description="All messages, in the order in which they were added.")
+    ] = False,
+    role: Annotated[Role | None, QueryParameter(description="Only those of this role.")] = None,
+    message_type: Annotated[
+        str | None, QueryParameter(name="type", max_length=100, description="Only those of this type.")
+    ] = None,
+    since: Annotated[
+        str | None, QueryParameter(description="Recorded then or later.", schema_extra=_TIME)
+    ] = None,
+    until: Annotated[str | None, QueryParameter(description="Recorded before.", schema_extra=_TIME)] = None,
     limit: LimitQuery = 50,
     before: PlaceQuery = None,
     after: PlaceQuery = None,
-    last: Annotated[int | None, QueryParameter(ge=1, le=1_000)] = None,
-    include: FromQuery[Literal["body"] | None] = None,
+    last: Annotated[
+        int | None, QueryParameter(ge=1, le=1_000, description="The newest, as many as this.")
+    ] = None,
+    include: Annotated[
+        Literal["body"] | None, QueryParameter(description="Their content too; then at most 100.")
+    ] = None,
     at_version: AtVersionQuery = None,
     at_position: AtPositionQuery = None,
     at_time: AtTimeQuery = None,
@@ -172,7 +182,12 @@ def _whole(body: MessageBody) -> MessageAnswer:
 async def read_messages(
     access: NamedDependency[Access],
     ids: Annotated[
-        str, QueryParameter(max_length=100 * BATCH_MAX, description="Message ids, separated by commas.")
+        str,
+        QueryParameter(
+            max_length=100 * BATCH_MAX,
+            description="Message ids, separated by commas; at most 100.",
+            schema_extra={"pattern": f"^{ID}(,{ID}){{0,{BATCH_MAX - 1}}}$"},
+        ),
     ],
 ) -> Answer[Batch]:
     """Many messages with their content, in the order asked; those not found are named."""

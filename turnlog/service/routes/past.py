@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from litestar import Request, get
@@ -17,7 +17,14 @@ from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.conditions import at_least
 from turnlog.service.problems import problems
-from turnlog.service.requests import LimitQuery
+from turnlog.service.requests import ID, LimitQuery
+
+MOMENTS: Final = {
+    "anyOf": [
+        {"pattern": f"^(now|[vp][0-9]{{1,18}}|m{ID})(~[0-9]{{1,18}})?$"},
+        {"format": "date-time"},
+    ]
+}
 
 
 @get("/contexts/{context_id:uuid}/history", opt=READER, responses=problems("context_not_found"))
@@ -42,7 +49,12 @@ async def read_history(
     "/contexts/{context_id:uuid}/diff",
     opt=READER,
     responses=problems(
-        "context_not_found", "version_not_found", "moment_before_creation", "invalid_argument"
+        "context_not_found",
+        "version_not_found",
+        "position_not_found",
+        "moment_before_creation",
+        "message_not_found",
+        "invalid_argument",
     ),
 )
 async def read_diff(
@@ -55,9 +67,12 @@ async def read_diff(
             name="from",
             max_length=100,
             description="now, v12, p90, RFC 3339, or m and a message's id; ~3 after it: 3 events before.",
+            schema_extra=MOMENTS,
         ),
     ],
-    to: Annotated[str, QueryParameter(max_length=100, description="Another moment.")] = "now",
+    to: Annotated[
+        str, QueryParameter(max_length=100, description="Another moment.", schema_extra=MOMENTS)
+    ] = "now",
     limit: LimitQuery = 1_000,
 ) -> Answer[Diff]:
     """What differs between two moments, in either order: metadata, state, branches, messages, streams."""

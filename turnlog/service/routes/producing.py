@@ -8,12 +8,13 @@ from uuid import UUID
 import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
+from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.errors import Refused
-from eventstore.events import Record, StreamResumed, StreamStarted
+from eventstore.events import NUMBER_MAX, Record, StreamResumed, StreamStarted
 from eventstore.units import wall_clock_us
 from projections.answers import ContextState
+from turnlog.dialects import DIALECTS
 from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
@@ -24,13 +25,14 @@ from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
 from turnlog.service.problems import problems
-from turnlog.service.requests import Finalize, ResumeStream, StartStream
-from turnlog.service.routes.contexts import CONFLICTS
+from turnlog.service.requests import BranchQuery, Finalize, ResumeStream, StartStream
+from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.streams import Streams
 from turnlog.service.strict import ChunkIn, micros
 
 EpochQuery: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, description="The producer's: after a resume a lower one is refused.")
+    int,
+    QueryParameter(ge=1, le=NUMBER_MAX, description="The producer's: after a resume a lower one is refused."),
 ]
 OF_STREAMS = (
     "stream_not_found",
@@ -70,7 +72,7 @@ class Stopped(msgspec.Struct, frozen=True):
     "/contexts/{context_id:uuid}/streams",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "message_exists", "too_many_open_streams", *CONFLICTS),
+    responses=problems("context_not_found", "message_exists", *OF_ADDING, *CONFLICTS),
 )
 async def start_stream(
     access: NamedDependency[Access],
@@ -171,7 +173,14 @@ async def send_chunks(
     opt=WRITER,
     status_code=200,
     request_max_body_size=None,
-    responses=problems("context_not_found", "unknown_dialect", "malformed_stream", *CONFLICTS),
+    responses=problems(
+        "context_not_found",
+        "message_exists",
+        "unknown_dialect",
+        "malformed_stream",
+        *OF_ADDING,
+        *CONFLICTS,
+    ),
 )
 async def ingest_stream(
     access: NamedDependency[Access],
@@ -179,13 +188,19 @@ async def ingest_stream(
     request: Request[Any, Any, Any],
     context_id: FromPath[UUID],
     dialect: Annotated[
-        str, QueryParameter(max_length=50, description="Of the body: openai_chat or anthropic.")
+        str,
+        QueryParameter(
+            max_length=50, description="The provider's, of the body.", schema_extra={"enum": sorted(DIALECTS)}
+        ),
     ],
-    model: Annotated[str | None, QueryParameter(max_length=200)] = None,
-    branch: Annotated[str | None, QueryParameter(max_length=100)] = None,
-    message_id: FromQuery[UUID | None] = None,
-    keep_raw: FromQuery[bool] = False,
-    tee: FromQuery[bool] = False,
+    model: Annotated[
+        str | None,
+        QueryParameter(max_length=200, description="The one asked; it shows while it thinks."),
+    ] = None,
+    branch: BranchQuery = None,
+    message_id: Annotated[UUID | None, QueryParameter(description="For the message that it becomes.")] = None,
+    keep_raw: Annotated[bool, QueryParameter(description="Keep the provider's bytes too.")] = False,
+    tee: Annotated[bool, QueryParameter(description="Answer with the provider's events.")] = False,
 ) -> Response[bytes]:
     """Record a provider's stream: the body is its server-sent events as they arrive.
 

@@ -8,11 +8,12 @@ from uuid import UUID
 from litestar import Request, Response, get
 from litestar.datastructures import Headers
 from litestar.di import NamedDependency
-from litestar.params import FromPath, FromQuery, QueryParameter
+from litestar.params import FromPath, QueryParameter
 
 from eventstore.errors import Refused
 from projections.answers import ChunkPage, Timeline
 from projections.replay import Pace
+from turnlog.dialects import RENDERERS
 from turnlog.recorder import last_sequence
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
@@ -23,18 +24,33 @@ from turnlog.service.streams import Streams
 
 DialectQuery: TypeAlias = Annotated[
     str,
-    QueryParameter(max_length=50, description="turnlog, openai_chat, anthropic, ai_sdk, text or raw."),
+    QueryParameter(
+        max_length=50,
+        description="What the events look like: our own, a provider's, text alone, or the recorded bytes.",
+        schema_extra={"enum": sorted(RENDERERS)},
+    ),
+]
+ReplayDialectQuery: TypeAlias = Annotated[
+    str,
+    QueryParameter(
+        max_length=50,
+        description="As of `/stream`, but for the recorded bytes.",
+        schema_extra={"enum": sorted(RENDERERS.keys() - {"raw"})},
+    ),
 ]
 AfterQuery: TypeAlias = Annotated[
     str | None,
     QueryParameter(
-        max_length=20, description="The last sequence that the reader has; `now`: only what is new."
+        max_length=20,
+        description="The last sequence that the reader has; `now`: only what is new.",
+        schema_extra={"pattern": "^(now|[0-9]{1,18})?$"},
     ),
 ]
 OF_READING = (
     "message_not_found",
     "stream_not_open",
     "message_redacted",
+    "invalid_argument",
     "unknown_dialect",
     "raw_not_kept",
     "too_many_connections",
@@ -49,9 +65,9 @@ OF_READING = (
 async def read_chunks(
     access: NamedDependency[Access],
     message_id: FromPath[UUID],
-    after: Annotated[int, QueryParameter(ge=0)] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=5_000)] = 1_000,
-    raw: FromQuery[bool] = False,
+    after: Annotated[int, QueryParameter(ge=0, description="The last sequence that is known.")] = 0,
+    limit: Annotated[int, QueryParameter(ge=1, le=5_000, description="Chunks at most.")] = 1_000,
+    raw: Annotated[bool, QueryParameter(description="With the provider's bytes, where kept.")] = False,
 ) -> Answer[ChunkPage]:
     """Stored chunks after a sequence. `has_more` is true when further ones are stored already.
 
@@ -73,14 +89,17 @@ async def read_timeline(access: NamedDependency[Access], message_id: FromPath[UU
     return Answer(await access.log.queries.timeline(message_id), position=access.position)
 
 
-@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems(*OF_READING))
+@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems("raw_not_kept", *OF_READING))
 async def read_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
     request: Request[Any, Any, Any],
     message_id: FromPath[UUID],
     after: AfterQuery = None,
-    mode: FromQuery[Literal["events", "snapshot"]] = "events",
+    mode: Annotated[
+        Literal["events", "snapshot"],
+        QueryParameter(description="What is there: event by event, or accumulated in one."),
+    ] = "events",
     dialect: DialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream as server-sent events: what is there, then what comes, to its explicit end.
@@ -107,7 +126,7 @@ async def read_stream(
     return EventStream(streams, connection, source, _words(dialect), headers=delivery.renderer.headers)
 
 
-@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING, "invalid_argument"))
+@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING))
 async def replay_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -118,12 +137,14 @@ async def replay_stream(
     ] = 1.0,
     from_: Annotated[int | None, QueryParameter(name="from", ge=1, description="The first sequence.")] = None,
     to: Annotated[int | None, QueryParameter(ge=1, description="The last sequence.")] = None,
-    from_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
-    to_ms: Annotated[float | None, QueryParameter(ge=0)] = None,
+    from_ms: Annotated[
+        float | None, QueryParameter(ge=0, description="From this many milliseconds on.")
+    ] = None,
+    to_ms: Annotated[float | None, QueryParameter(ge=0, description="Up to this many milliseconds.")] = None,
     max_gap_ms: Annotated[
         float | None, QueryParameter(ge=0, description="Longer pauses are cut to this.")
     ] = None,
-    dialect: DialectQuery = "turnlog",
+    dialect: ReplayDialectQuery = "turnlog",
 ) -> Response[bytes]:
     """A stream once more, at the intervals at which it came, divided by `speed`; then totals.
 
@@ -154,12 +175,13 @@ def _words(dialect: str) -> SseWords:
 
 def _resumed(headers: Headers, after: str | None) -> int | None:
     """The sequence that a reader has, if it comes back. Raises ``Refused``."""
-    given = headers.get("last-event-id") or after
-    if given in (None, "now", ""):
-        return None
-    if not (given.isascii() and given.isdigit() and len(given) <= 18):
-        raise Refused("invalid_argument", "after is a sequence or now", argument="after")
-    return int(given) or None
+    sent = headers.get("last-event-id")
+    for given in (sent, after):
+        fits = given in (None, "now", "") or (given.isascii() and given.isdigit() and len(given) <= 18)
+        if not fits:
+            raise Refused("invalid_argument", "after is a sequence or now", argument="after")
+    given = sent or after
+    return None if given in (None, "now", "") else int(given) or None
 
 
 async def _check_raw(access: Access, message_id: UUID) -> None:

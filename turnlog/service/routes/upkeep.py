@@ -117,7 +117,7 @@ def _totals(access: Access) -> dict[str, Totals]:
         return {}
 
 
-@get("/healthz", opt=OPEN, responses=problems("log_read_only"))
+@get("/healthz", opt=OPEN)
 async def read_health(state: State) -> Answer[Health]:
     """Whether all is well: 503 when a projection is poisoned, the log read-only, or the disk low."""
     health = health_of(state.log, state.keyring)

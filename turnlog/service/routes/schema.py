@@ -1,0 +1,36 @@
+"""What describes the service: its OpenAPI document, and a page that shows it to people."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from anyio import to_thread
+from litestar import Request, Response, get
+from litestar.datastructures import State
+
+from turnlog.service.access import OPEN
+
+OPENAPI: Final = "application/vnd.oai.openapi+json"
+HTML: Final = "text/html"
+
+
+@get("/schema/openapi.json", opt=OPEN, status_code=200)
+async def read_openapi(state: State) -> Response[bytes]:
+    """This document, whoever asks."""
+    document = await to_thread.run_sync(lambda: state.described.document)
+    return Response(document, media_type=OPENAPI)
+
+
+@get("/schema", opt=OPEN, status_code=200)
+async def read_schema(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+    """This document, or to a browser a page that shows it."""
+    described: Any = state.described
+    if HTML in request.headers.get("accept", ""):
+        headers = {"Content-Security-Policy": described.page_policy, "Vary": "Accept"}
+        page = await to_thread.run_sync(lambda: described.page)
+        return Response(page, media_type=HTML, headers=headers)
+    document = await to_thread.run_sync(lambda: described.document)
+    return Response(document, media_type=OPENAPI, headers={"Vary": "Accept"})
+
+
+ROUTES = [read_schema, read_openapi]
