@@ -171,7 +171,7 @@ class Log(SharedEnvironment):
                 page.append(commit)
                 bytes_read += commit.stored_bytes
                 if len(page) >= count_max or bytes_read >= bytes_max:
-                    return page, True
+                    return page, commit.last_version < min(to_version, self.version_of(txn, context_id))
         except Damaged:
             if not page:
                 raise

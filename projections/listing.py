@@ -137,6 +137,8 @@ def messages(snapshot: Snapshot, context_id: UUID, moment: Resolved, wanted: Wan
     """
     if wanted.role is not None:
         check_choice(wanted.role, "role")
+    if wanted.all_branches and wanted.branch is not None:
+        raise Refused("invalid_argument", "give one branch, or ask for all", argument="branch")
     lineage = Lineage(snapshot, context_id, moment.version)
     if wanted.all_branches:
         found, cursor = _by_version(snapshot, context_id, moment, wanted)

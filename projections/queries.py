@@ -33,7 +33,7 @@ from projections.answers import (
     Timeline,
 )
 from projections.asking import ALL, CONTEXTS, Asking
-from projections.chunks import ChunkReader, Withdrawal, stored_runs
+from projections.chunks import ChunkReader, Withdrawal, redacted, stored_runs
 from projections.diff import diff
 from projections.entries import Seen, entry_of, seen
 from projections.history import history
@@ -197,9 +197,14 @@ class Queries:
         return await self._asking.as_of(answer, ALL, at_least, context_id, a, b)
 
     async def opening(self, message_id: UUID, *, at_least: int | None = None) -> Opening:
-        """How a stream began. It costs the same however many chunks there are."""
+        """How a stream began. It costs the same however many chunks there are.
+
+        Raises ``NotFound`` (``message_redacted``): nobody begins to read what was withdrawn.
+        """
         with self._asking.snapshot(await self._asking.applied_to_message(message_id, at_least)) as snapshot:
             row = snapshot.timeline(message_id)
+        if row.redacted:
+            raise redacted(message_id)
         return Opening(message_id, row.context_id, row.role, row.model, row.started_at, row.outcome)
 
     async def timeline(self, message_id: UUID, *, at_least: int | None = None) -> Timeline:

@@ -189,6 +189,7 @@ async def test_a_page_of_a_context_is_bounded_and_says_whether_there_may_be_more
 
     assert context_page(1, 99, 1 << 30) == ([1, 2, 4, 6, 8], False)
     assert context_page(3, 2, 1 << 30) == ([2, 4], True)
+    assert context_page(1, 5, 1 << 30) == ([1, 2, 4, 6, 8], False)  # full, and the end
     assert context_page(3, 99, 1) == ([2], True)
     assert context_page(10, 1, 1) == ([], False)
 

@@ -147,13 +147,16 @@ async def test_a_follower_who_waits_past_the_head_gets_what_comes_there(stack: S
 
 async def test_a_follower_learns_of_redaction_deletion_and_closing(stack: Stack) -> None:
     codes: dict[int, str] = {}
+    following = {number: anyio.Event() for number in (1, 2, 3)}
+    ended = {number: anyio.Event() for number in (1, 2, 3)}
 
-    async def follower(message: int) -> None:
+    async def follower(number: int) -> None:
         try:
-            async for _ in stack.queries.follow(ident(message)):
-                pass
+            async for _ in stack.queries.follow(ident(number)):
+                following[number].set()
         except TurnlogError as error:
-            codes[message] = error.code
+            codes[number] = error.code
+        ended[number].set()
 
     for number in (1, 2, 3):
         await stack.store.append(
@@ -162,10 +165,12 @@ async def test_a_follower_learns_of_redaction_deletion_and_closing(stack: Stack)
     async with anyio.create_task_group() as group:
         for number in (1, 2, 3):
             group.start_soon(follower, number)
-        await anyio.wait_all_tasks_blocked()
+            # A task that waits for a view is blocked too: only its first chunk shows that it follows.
+            await following[number].wait()
         await stack.store.append(ident(101), [MessageRedacted(ident(1))])
         await stack.store.append(ident(102), [ContextDeleted()])
-        await anyio.wait_all_tasks_blocked()
+        await ended[1].wait()
+        await ended[2].wait()
         await stack.runner.close()
         await stack.store.close()
     assert codes == {1: "message_redacted", 2: "context_deleted", 3: "log_closed"}

@@ -71,6 +71,10 @@ def filter_case(_: HookContext, case: Any) -> bool:
     headers: dict[str, Any] = case.headers or {}
     if sum(name in query for name in MOMENTS) > 1:
         return False
+    if "branch" in query and "all_branches" in query:
+        return False
+    if "live" in query and query.get("format") not in ("ndjson", "sse"):
+        return False
     if "If-Match" in headers and "If-None-Match" in headers:
         return False
     if case.media_type in TEXTS and not (isinstance(case.body, str) and case.body.startswith(BEGINNINGS)):

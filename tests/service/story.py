@@ -15,7 +15,8 @@ import msgspec
 from serving import Served, serving
 
 import turnlog.service.schema.examples as told
-from turnlog.service.event_stream import NDJSON, SSE
+from turnlog.service.bodies import NDJSON
+from turnlog.service.event_stream import SSE
 from turnlog.service.schema.operations import OPERATIONS
 
 ANSWERS: Final = Path(told.__file__).with_name("answers.json")

@@ -19,8 +19,9 @@ from story import document_of, find, tell
 
 from eventstore.errors import CODES, Refused
 from turnlog.service.app import API
+from turnlog.service.bodies import NDJSON
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
-from turnlog.service.event_stream import NDJSON, SSE, NdjsonWords
+from turnlog.service.event_stream import SSE, NdjsonWords
 from turnlog.service.routes import schema, upkeep
 from turnlog.service.schema.errors import ELSEWHERE, NEVER
 from turnlog.service.schema.examples import CHUNK_LINES, recorded

@@ -6,7 +6,7 @@ belongs to another workspace does not exist for a key: it is not forbidden, it i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias, get_args
 from uuid import UUID
 
@@ -19,10 +19,13 @@ from eventstore.commits import Committed
 from eventstore.errors import Refused, Unavailable
 from eventstore.events import ContextCreated, Record
 from eventstore.log import Log, context_not_found
+from projections.answers import ContextState
+from projections.polling import position_not_found
 from projections.snapshot import message_not_found
+from projections.timetravel import AtVersion
 from turnlog.facade import Context, Turnlog
 from turnlog.service.answers import Answer, Written, written
-from turnlog.service.conditions import commit_id, expected_version
+from turnlog.service.conditions import at_least, commit_id, expected_version
 from turnlog.service.gate import Gate
 from turnlog.service.keys import Key, KeyRefused, KeyRole
 from turnlog.service.settings import Limits
@@ -47,6 +50,16 @@ WORKSPACES_KNOWN_MAX: Final = 100_000
 """Contexts whose workspace is remembered, about 200 bytes each; it never changes."""
 
 
+def created_by(log: Log, context_id: UUID) -> ContextCreated | None:
+    """The first event of a context; None when there is no such context."""
+    with log.reading() as txn:
+        if not log.has_context(txn, context_id):
+            return None
+        created = next(log.commit_of(txn, context_id, 1).events())
+    assert isinstance(created, ContextCreated), "the write model lets nothing else come first"
+    return created
+
+
 class Workspaces:
     """The workspace of each context, from its first event."""
 
@@ -59,11 +72,9 @@ class Workspaces:
         known = self._known.get(context_id)
         if known is not None:
             return known
-        with self._log.reading() as txn:
-            if not self._log.has_context(txn, context_id):
-                return None
-            created = next(self._log.commit_of(txn, context_id, 1).events())
-        assert isinstance(created, ContextCreated), "the write model lets nothing else come first"
+        created = created_by(self._log, context_id)
+        if created is None:
+            return None
         if len(self._known) >= WORKSPACES_KNOWN_MAX:
             self._known.clear()
         self._known[context_id] = created.workspace
@@ -115,12 +126,46 @@ class Access:
         )
         return written(context_id, committed)
 
-    def first_commit(self, context_id: UUID) -> Committed:
-        """What the creation of a context wrote, for one who repeats it."""
+    async def append_from(
+        self,
+        headers: Mapping[str, str],
+        context: Context,
+        events: Callable[[ContextState], Sequence[Record]],
+    ) -> Committed:
+        """The same for ``events`` that follow from what the context is.
+
+        Those of a repeat follow from what it was before the first time: either they are the same then, or it
+        is another request.
+        """
+        expected, key = expected_version(headers), commit_id(headers)
+        state = await context.state()
+        try:
+            return await context.append(*events(state), expected_version=expected, commit_id=key)
+        except Refused as refused:
+            before = self._version_before(refused)
+            if not before:
+                raise
+        state = await context.state(AtVersion(before))
+        return await context.append(*events(state), expected_version=expected, commit_id=key)
+
+    def _version_before(self, refused: Refused) -> int | None:
+        """The version of the context just before the commit that an id was first used for."""
+        position = refused.fields.get("position")
+        if refused.code != "commit_id_reused" or not isinstance(position, int):
+            return None
         log = self.log.store.log
         with log.reading() as txn:
-            commit = log.commit_of(txn, context_id, 1)
-        return Committed(commit.position, commit.last_version, commit.recorded_at, written=False)
+            return log.commit_at(txn, position).first_version - 1
+
+    def forked_version(self, context_id: UUID) -> int | None:
+        """The version that a context was forked from; None when it was not, or is not there."""
+        created = created_by(self.log.store.log, context_id)
+        return None if created is None or created.forked_from is None else created.forked_from.version
+
+    def check_known(self, position: int | None) -> None:
+        """Raise ``NotFound`` (``position_not_found``) for a position that no answer can know of yet."""
+        if position is not None and position > self.log.store.head().position:
+            raise position_not_found(position)
 
     def workspace_for(self, asked: str | None) -> str:
         """The workspace of a new context: the key's. Raises ``Refused`` (``workspace_not_allowed``)."""
@@ -177,15 +222,18 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
 
     Async, or the framework would call it in a thread.
     """
+    scope: Any = connection.scope
     needed: Scope = "open" if _is_generated(handler) else handler.opt["scope"]
     if needed != "open":
         admission: Admission = connection.app.state.admission
         whole = handler.opt.get("whole", False)
         try:
-            access = admission.admit(connection.scope, connection.headers, needed, whole=whole)
+            access = admission.admit(scope, connection.headers, needed, whole=whole)
         except KeyRefused as refused:
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
+        if needed == "reader" and scope["method"] == "GET":
+            access.check_known(at_least(connection.headers))
         connection.state.access = access
     connection.app.state.parameters.check(connection)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
@@ -21,8 +21,14 @@ from turnlog.service.settings import Limits
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
 """In the ``opt`` of a route: its body may be MessagePack."""
 
+NDJSON_TOO: Final[dict[str, Any]] = {"ndjson": True}
+"""The same for lines of JSON, which such a route reads itself."""
+
 JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
+NDJSON: Final = "application/x-ndjson"
 MSGPACK_TYPES: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+
+T = TypeVar("T")
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -38,6 +44,7 @@ class TypedRequest(Request[Any, Any, Any]):
         kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         takes = JSON_TYPES + (MSGPACK_TYPES if self.route_handler.opt.get("msgpack") else ())
         if kind not in takes:
+            takes += (NDJSON,) if self.route_handler.opt.get("ndjson") else ()
             raise Refused(
                 "unsupported_media_type",
                 f"the body is {kind or 'of no type'}; this route takes {', '.join(takes)}",
@@ -68,6 +75,17 @@ class TypedRequest(Request[Any, Any, Any]):
             else:
                 return bytes(body)
         raise Refused("body_too_large", f"the body is more than {most} bytes", limit=most)
+
+
+def fitted(given: Any, shape: type[T]) -> T:
+    """What was decoded, as what it should be. Raises ``Refused`` (``invalid_request``), naming the place."""
+    try:
+        return msgspec.convert(given, shape)
+    except msgspec.ValidationError as error:
+        message, _, place = str(error).partition(" - at `$")
+        path = f"body{place.removesuffix('`')}"
+        errors = [{"path": path, "message": message}]
+        raise Refused("invalid_request", f"{path}: {message}", errors=errors) from None
 
 
 async def arriving(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:

@@ -25,8 +25,6 @@ from turnlog.service.health import note
 from turnlog.service.problems import defect, problem_of
 from turnlog.service.streams import Streams
 
-NDJSON: Final = "application/x-ndjson"
-
 _HEADERS: Final = (
     (b"cache-control", b"no-store, no-transform"),
     (b"x-accel-buffering", b"no"),  # what keeps nginx from gathering events

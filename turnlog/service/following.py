@@ -11,7 +11,7 @@ import anyio.lowlevel
 import msgspec
 
 from eventstore.commits import Commit
-from eventstore.errors import Refused
+from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BIT_OF_TAG
 from eventstore.units import At
 from turnlog.dialects.rendering import Event
@@ -65,22 +65,31 @@ async def event_page(
 ) -> tuple[bytes, int, bool]:
     """Events in JSON, separated by commas; the position that they reach, and whether that is not the end.
 
-    They end after ``limit`` commits, after ``PAGE_BYTES`` of them, or where a filter has let little pass for
-    ``PAGE_READS`` reads.
+    They end before the commit that follows ``limit`` of them or ``PAGE_BYTES``, or where a filter has let
+    little pass for ``PAGE_READS`` reads.
     """
     head = access.log.store.head().position
     pages = access.log.store.pages(after, contexts=contexts, kinds=kinds, live=False)
     items: list[bytes] = []
     position, commits, size, reads = after, 0, 0, 0
-    async with aclosing(_encoded(access, pages, kinds)) as encoded:
-        async for lines, reached in encoded:
-            items += lines
-            size += sum(map(len, lines))
-            if reached is not None:
-                position = reached
-                commits, reads = commits + bool(lines), reads + (not lines)
-                if commits >= limit or size >= PAGE_BYTES or reads >= PAGE_READS:
-                    break
+    full = False
+    try:
+        async with aclosing(_encoded(access, pages, kinds)) as encoded:
+            async for lines, reached in encoded:
+                if full and lines:
+                    return b",".join(items), position, True
+                items += lines
+                size += sum(map(len, lines))
+                if reached is not None:
+                    position = reached
+                    commits, reads = commits + bool(lines), reads + (not lines)
+                    full = commits >= limit or size >= PAGE_BYTES
+                    if reads >= PAGE_READS:
+                        break
+    except Damaged:
+        if position == after:
+            raise
+        return b",".join(items), position, True  # what lies before the damage; the next page fails
     return b",".join(items), position, position < head
 
 
@@ -96,14 +105,15 @@ async def events(
 ) -> AsyncGenerator[bytes, None]:
     """Raw events of the contexts that the key sees.
 
-    A filter still advances the position: as server-sent events it is told by an id without data.
+    A filter still advances the position: as server-sent events it is told by an event of that name, because
+    clients take an id without data for an event that says nothing.
     """
     pages = access.log.store.pages(after, contexts=contexts, kinds=kinds, live=live)
     connection.at = after
     if live:
         yield b""  # the answer begins now, though there may be nothing to tell for long
     gathered: list[bytes] = []
-    size = 0
+    size, known = 0, after
     async with aclosing(_encoded(access, pages, kinds)) as encoded:
         async for lines, position in encoded:
             if sse:
@@ -113,8 +123,10 @@ async def events(
             size += sum(map(len, lines))
             if position is not None:
                 connection.at = position
-            if sse and not lines:
-                gathered.append(b"id: %d\n\n" % connection.at)
+            if sse and not lines and connection.at > known:
+                told = msgspec.json.encode({"position": connection.at})
+                gathered.append(frame(Event(told, "position"), connection.at))
+            known = connection.at
             if gathered and (size >= BATCH_BYTES or not lines):
                 yield b"".join(gathered)
                 gathered, size = [], 0

@@ -22,7 +22,7 @@ from turnlog.gathering import Gathering, size_of_chunk
 from turnlog.service.bodies import check_depth
 from turnlog.service.requests import Finalize
 from turnlog.service.settings import Limits
-from turnlog.service.strict import ChunkIn
+from turnlog.service.strict import ChunkIn, micros
 from turnlog.tee import Tee
 
 LINE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -130,7 +130,7 @@ class ChunkIngest:
             last = _last.decode(line).finalize
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise self._refused(f"no chunk: {error}") from None
-        return finalized(self._message_id, last, self._clock())
+        return finalized(self._message_id, last)
 
     def _refused(self, why: str) -> Refused:
         number = self._lines.number
@@ -151,10 +151,17 @@ def _consecutive(chunks: Sequence[ChunkReceived]) -> Iterator[Sequence[ChunkRece
     yield chunks[start:]
 
 
-def finalized(message_id: UUID, last: Finalize, now: int) -> StreamFinalized:
-    """The end that was asked for."""
-    parts = None if last.parts is None else tuple(last.parts)
-    return StreamFinalized(message_id, last.outcome, last.finish_reason, last.usage, last.error, parts, now)
+def finalized(message_id: UUID, last: Finalize) -> StreamFinalized:
+    """The end that was asked for. A repeat must give the same, so no clock is read for it."""
+    return StreamFinalized(
+        message_id,
+        last.outcome,
+        last.finish_reason,
+        last.usage,
+        last.error,
+        None if last.parts is None else tuple(last.parts),
+        None if last.occurred_at is None else micros(last.occurred_at),
+    )
 
 
 async def acknowledged(

@@ -174,6 +174,7 @@ class Finalize(_Body, frozen=True, kw_only=True):
     usage: dict[str, Json] | None = None
     error: dict[str, Json] | None = None
     parts: list[PartIn] | None = None
+    occurred_at: Time | None = None
 
 
 class Redact(_Body, frozen=True, kw_only=True):

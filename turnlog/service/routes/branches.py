@@ -14,8 +14,9 @@ from msgspec import UNSET
 from eventstore.errors import NotFound
 from eventstore.events import BranchDeleted, BranchMoved, BranchSwitched, Record
 from projections.answers import ContextState
+from projections.timetravel import NOW
 from turnlog.service.access import READER, WRITER, Access
-from turnlog.service.answers import Answer, Written
+from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least
 from turnlog.service.problems import problems
 from turnlog.service.requests import AtPositionQuery, AtTimeQuery, AtVersionQuery, PutBranch, moment
@@ -102,18 +103,22 @@ async def put_branch(
     data: JSONBody[PutBranch],
 ) -> Answer[Written]:
     """Create or move a branch, to a message or to where a branch stood at a moment; or make it active."""
-    context = access.context(context_id)
-    now = await context.state()
-    events: list[Record] = []
-    if data.moves or name not in now.branches:
-        head = data.head
-        if head is UNSET:
-            then = await context.state(data.moment())
-            head = _of(then, data.of or then.active_branch).head
-        events.append(BranchMoved(name, head, data.previous))
-    if data.active or not events:
-        events.append(BranchSwitched(name))
-    return await access.append(request.headers, context_id, *events)
+    context, moment = access.context(context_id), data.moment()
+    past = None if moment is NOW else await context.state(moment)
+
+    def events(now: ContextState) -> list[Record]:
+        found: list[Record] = []
+        if data.moves or name not in now.branches:
+            head = data.head
+            if head is UNSET:
+                then = past or now
+                head = _of(then, data.of or then.active_branch).head
+            found.append(BranchMoved(name, head, data.previous))
+        if data.active or not found:
+            found.append(BranchSwitched(name))
+        return found
+
+    return written(context_id, await access.append_from(request.headers, context, events))
 
 
 @delete(

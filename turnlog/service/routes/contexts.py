@@ -10,10 +10,11 @@ from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
-from eventstore.commits import NO_CONTEXT
+from eventstore.commits import NO_CONTEXT, ExpectedVersion
+from eventstore.errors import WrongExpectedVersion
 from eventstore.events import ContextCreated, ContextDeleted, ContextUpdated, StateChanged
 from projections.answers import ContextState, ContextSummary, Page
-from projections.timetravel import fork_events
+from projections.timetravel import NOW, AtVersion, fork_events
 from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
@@ -206,17 +207,32 @@ async def fork_context(
 ) -> Answer[Written]:
     """Make a new context that shares this one's history up to a moment, by reference.
 
-    To go on from a moment in the same context, `PUT` a branch with that moment.
+    To go on from a moment in the same context, `PUT` a branch with that moment. `If-Match` is about the
+    context that is forked.
     """
-    key = commit_id(request.headers)
-    source = access.context(context_id)
+    key, moment, source = commit_id(request.headers), data.moment(), access.context(context_id)
     forked = new_id(key, str(context_id))
-    if key is not None and access.sees(forked):  # a repeat: "now" was another moment then
-        committed = access.first_commit(forked)
-    else:
-        events = fork_events(await source.state(data.moment()), title=data.title)
-        committed = await access.log.store.append(forked, events, expected_version=NO_CONTEXT, commit_id=key)
+    first = access.forked_version(forked)
+    if first is None:
+        now = await source.state()
+        _check_version(expected_version(request.headers), now)
+        first = now.version
+    state = await source.state(AtVersion(first) if moment is NOW else moment)  # a repeat's now was then
+    committed = await access.log.store.append(
+        forked, fork_events(state, title=data.title), expected_version=NO_CONTEXT, commit_id=key
+    )
     return written(forked, committed, location=f"/api/contexts/{forked}", status_code=201)
+
+
+def _check_version(expected: ExpectedVersion, now: ContextState) -> None:
+    if isinstance(expected, int) and expected != now.version:
+        raise WrongExpectedVersion(
+            "wrong_expected_version",
+            f"expected version {expected}, the context has {now.version}",
+            context_id=now.id,
+            expected=expected,
+            actual=now.version,
+        )
 
 
 ROUTES = [

@@ -17,7 +17,8 @@ from eventstore.events import BIT_OF_TAG
 from eventstore.units import At
 from turnlog.service.access import READER, WHOLE, Access
 from turnlog.service.answers import Answer
-from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.bodies import NDJSON
+from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
 from turnlog.service.requests import ID
@@ -149,6 +150,8 @@ async def _events(
     position = starting_position(request.headers, after, head, 0)
     form = wanted_format(request.headers, format_)
     if form == "json":
+        if live:
+            raise Refused("invalid_argument", "a page does not go on: ask for sse or ndjson", argument="live")
         page = await event_page(access, position, contexts=contexts, kinds=wanted, limit=limit)
         body = b'{"items":[%b],"position":%d,"has_more":%b}' % (
             page[0],

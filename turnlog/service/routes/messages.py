@@ -12,13 +12,13 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.content import Part, Role
 from eventstore.errors import NotFound, Refused
-from eventstore.events import MessageAppended, MessageRedacted
+from eventstore.events import MessageAppended, MessageRedacted, Record
 from eventstore.units import parse_time
-from projections.answers import MessageBody, MessageEntry, Page
+from projections.answers import ContextState, MessageBody, MessageEntry, Page
 from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
-from turnlog.service.conditions import at_least, commit_id, expected_version
+from turnlog.service.conditions import at_least, commit_id
 from turnlog.service.problems import problems
 from turnlog.service.requests import (
     ID,
@@ -81,19 +81,22 @@ async def append_message(
     """
     context, key = access.context(context_id), commit_id(request.headers)
     message_id = data.message_id or new_id(key, str(context_id))
-    message = MessageAppended(
-        message_id,
-        data.role,
-        data.content(),
-        data.branch or (await context.state()).active_branch,
-        data.parent_id,
-        data.message_type,
-        data.metadata,
-        None if data.occurred_at is None else micros(data.occurred_at),
-    )
-    committed = await context.append(
-        message, expected_version=expected_version(request.headers), commit_id=key
-    )
+
+    def events(now: ContextState) -> list[Record]:
+        return [
+            MessageAppended(
+                message_id,
+                data.role,
+                data.content(),
+                data.branch or now.active_branch,
+                data.parent_id,
+                data.message_type,
+                data.metadata,
+                None if data.occurred_at is None else micros(data.occurred_at),
+            )
+        ]
+
+    committed = await access.append_from(request.headers, context, events)
     location = f"/api/messages/{message_id}"
     return written(context_id, committed, message_id, location=location, status_code=201)
 

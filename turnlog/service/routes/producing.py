@@ -11,17 +11,18 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, JSONBody, QueryParameter
 
 from eventstore.errors import Refused
-from eventstore.events import NUMBER_MAX, StreamResumed, StreamStarted
+from eventstore.events import NUMBER_MAX, Record, StreamResumed, StreamStarted
 from eventstore.units import wall_clock_us
+from projections.answers import ContextState
 from turnlog.dialects import DIALECTS
 from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
 from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
-from turnlog.service.bodies import arriving
-from turnlog.service.conditions import commit_id
-from turnlog.service.event_stream import NDJSON, SSE, EventStream, NdjsonWords, SseWords
+from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted
+from turnlog.service.conditions import commit_id, expected_version
+from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
 from turnlog.service.problems import problems
 from turnlog.service.requests import BranchQuery, Finalize, ResumeStream, StartStream
@@ -82,19 +83,29 @@ async def start_stream(
     """Open a stream: an answer that will arrive in chunks. It is a message of its branch at once."""
     context, key = access.context(context_id), commit_id(request.headers)
     message_id = data.message_id or new_id(key, str(context_id))
-    started = StreamStarted(
-        message_id,
-        data.role,
-        data.branch or (await context.state()).active_branch,
-        data.parent_id,
-        data.model,
-        data.metadata,
-        None if data.occurred_at is None else micros(data.occurred_at),
-    )
-    committed = await context.append(started, commit_id=key)
+
+    def events(now: ContextState) -> list[Record]:
+        return [
+            StreamStarted(
+                message_id,
+                data.role,
+                data.branch or now.active_branch,
+                data.parent_id,
+                data.model,
+                data.metadata,
+                None if data.occurred_at is None else micros(data.occurred_at),
+            )
+        ]
+
+    committed = await access.append_from(request.headers, context, events)
     answer = Started(context_id, message_id, 1, 0, committed.position, committed.version)
-    location = f"/api/messages/{message_id}/stream"
-    return Answer(answer, position=committed.position, location=location, status_code=201)
+    return Answer(
+        answer,
+        position=committed.position,
+        etag=committed.version,
+        location=f"/api/messages/{message_id}/stream",
+        status_code=201,
+    )
 
 
 @post(
@@ -120,12 +131,12 @@ async def resume_stream(
             epoch = current + 1
     sequence = await last_sequence(access.log.store, context.id, message_id, committed.version)
     answer = Started(context.id, message_id, epoch, sequence, committed.position, committed.version)
-    return Answer(answer, position=committed.position)
+    return Answer(answer, position=committed.position, etag=committed.version)
 
 
 @post(
     "/messages/{message_id:uuid}/chunks",
-    opt=WRITER,
+    opt=WRITER | NDJSON_TOO,
     status_code=200,
     responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
 )
@@ -149,10 +160,7 @@ async def send_chunks(
         source = acknowledged(ingest, arriving(request), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
     given = await request.json()
-    try:
-        chunks = msgspec.convert(given if isinstance(given, list) else [given], list[ChunkIn])
-    except msgspec.ValidationError as error:
-        raise Refused("invalid_request", f"body: {error}") from None
+    chunks = fitted(given, list[ChunkIn]) if isinstance(given, list) else [fitted(given, ChunkIn)]
     for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
@@ -228,9 +236,12 @@ async def finalize_stream(
 ) -> Answer[Written]:
     """Close a stream with an outcome."""
     context_id = access.context_of(message_id)
-    event = finalized(message_id, data, wall_clock_us())
     committed = await access.log.store.append(
-        context_id, (event,), commit_id=commit_id(request.headers), epoch=epoch
+        context_id,
+        (finalized(message_id, data),),
+        expected_version=expected_version(request.headers),
+        commit_id=commit_id(request.headers),
+        epoch=epoch,
     )
     return written(context_id, committed, message_id)
 

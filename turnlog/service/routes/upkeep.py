@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections import Counter
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Response, get, post
+from litestar import Request, Response, get, post
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
@@ -14,9 +15,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from eventstore.errors import Unavailable
 from eventstore.statistics import StoreStatistics
 from projections.status import ProjectionStatus
+from projections.totals import NAME as TOTALS
+from projections.totals import Totals, totals_of
 from turnlog.facade import Turnlog
 from turnlog.service.access import ADMIN, OPEN, READER, WHOLE, Access
 from turnlog.service.answers import Answer
+from turnlog.service.conditions import at_least
 from turnlog.service.health import Health, health_of
 from turnlog.service.problems import problems
 from turnlog.service.streams import Streams
@@ -30,9 +34,15 @@ class Projections(msgspec.Struct, frozen=True):
 
 
 class Stats(msgspec.Struct, frozen=True):
-    """Sizes and counts, now. ``connections``: responses that go on; ``feeds``: streams that are read live."""
+    """Sizes and counts, now. ``connections``: responses that go on; ``feeds``: streams that are read live.
+
+    ``workspaces`` and ``events``, by kind, are what the projection ``totals`` has counted so far, of what the
+    key sees.
+    """
 
     store: StoreStatistics
+    workspaces: dict[str, Totals]
+    events: dict[str, int]
     projections: list[ProjectionStatus]
     connections: int
     feeds: int
@@ -75,13 +85,41 @@ async def rebuild_projection(
 
 
 @get("/stats", opt=ADMIN | WHOLE, responses=problems("workspace_not_allowed"))
-async def read_stats(access: NamedDependency[Access], streams: NamedDependency[Streams]) -> Answer[Stats]:
-    """Sizes by database, the head, the writer's counts, the projections, open streams."""
-    status = access.log.runner.status()
+async def read_stats(
+    access: NamedDependency[Access], request: Request[Any, Any, Any], streams: NamedDependency[Streams]
+) -> Answer[Stats]:
+    """Sizes by database, by workspace and by kind of event; the writer's counts, the projections.
+
+    It waits for nothing, so that it tells how things are when they are not well. With `Turnlog-At-Least` the
+    totals wait for that position.
+    """
+    least = at_least(request.headers)
+    if least is not None:
+        await access.log.runner.wait_for(least, TOTALS)
+    workspaces = _totals(access)
+    events: Counter[str] = Counter()
+    for totals in workspaces.values():
+        events.update(totals.events)
     answer = Stats(
-        access.log.store.statistics(), list(status.projections), len(streams.connections), len(streams.feeds)
+        access.log.store.statistics(),
+        workspaces,
+        dict(events),
+        list(access.log.runner.status().projections),
+        len(streams.connections),
+        len(streams.feeds),
     )
     return Answer(answer, position=access.position)
+
+
+def _totals(access: Access) -> dict[str, Totals]:
+    """Nothing while they are counted for the first time, which the projections tell."""
+    try:
+        with access.log.views.reading() as view:
+            return totals_of(view, access.workspace)
+    except Unavailable as error:
+        if error.code != "views_behind":
+            raise
+        return {}
 
 
 @get("/healthz", opt=OPEN)

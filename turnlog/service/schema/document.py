@@ -8,8 +8,8 @@ import msgspec
 from litestar import Litestar
 
 from turnlog.service.access import Scope
-from turnlog.service.bodies import MSGPACK_TYPES
-from turnlog.service.event_stream import NDJSON, SSE
+from turnlog.service.bodies import MSGPACK_TYPES, NDJSON
+from turnlog.service.event_stream import SSE
 from turnlog.service.problems import Problem, codes_in
 from turnlog.service.routes.schema import OPENAPI
 from turnlog.service.schema import errors, shapes

@@ -10,8 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from turnlog.service.answers import POSITION_HEADER
+from turnlog.service.bodies import NDJSON
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, KEY_CHARACTERS_MAX
-from turnlog.service.event_stream import NDJSON, SSE
+from turnlog.service.event_stream import SSE
 from turnlog.service.following import EventLine
 from turnlog.service.routes.schema import HTML, OPENAPI
 from turnlog.service.schema import streaming
@@ -163,7 +164,9 @@ _STREAM: Final = (
     Told("", None),
 )
 
-_EVENTS: Final = (Told("event", EventLine), *_ENDINGS)
+_EVENT_LINES: Final = (Told("event", EventLine), *_ENDINGS)
+
+_EVENTS: Final = (*_EVENT_LINES, Told("position", streaming.Reached))
 
 _CHUNK_LINES: Final = (Told("", streaming.ProducedLine), Told("", streaming.EndedLine), *_ENDINGS)
 
@@ -175,7 +178,6 @@ _INGEST_LINES: Final = (
 )
 
 _READ: Final = (AT_LEAST_HEADER,)
-_KEYED: Final = (IDEMPOTENCY_HEADER,)
 _WRITE: Final = (IF_MATCH, IDEMPOTENCY_HEADER)
 _MAKE: Final = (IF_NONE_MATCH, IDEMPOTENCY_HEADER)
 _VERSIONED: Final = (POSITION_HEADER, ETAG)
@@ -187,38 +189,38 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "patch_context": Facts("contexts", _WRITE, _VERSIONED),
     "put_state": Facts("contexts", _WRITE, _VERSIONED),
     "append_message": Facts("messages", _WRITE, _MADE, made="message_id"),
-    "start_stream": Facts("streams", _KEYED, (POSITION_HEADER, LOCATION), made="message_id"),
+    "start_stream": Facts("streams", _WRITE, _MADE, made="message_id"),
     "send_chunks": Facts("streams", streams={NDJSON: _CHUNK_LINES}),
-    "resume_stream": Facts("streams"),
-    "finalize_stream": Facts("streams", _KEYED, _VERSIONED),
+    "resume_stream": Facts("streams", gives=_VERSIONED),
+    "finalize_stream": Facts("streams", _WRITE, _VERSIONED),
     "stop_stream": Facts("streams"),
     "ingest_stream": Facts(
         "streams", gives=(MESSAGE_ID,), streams={NDJSON: _INGEST_LINES, SSE: (Told("", None), *_ENDINGS)}
     ),
     "append_commit": Facts("log", (IF_MATCH, *_MAKE), _VERSIONED),
     "put_branch": Facts("branches", _WRITE, _VERSIONED),
-    "fork_context": Facts("contexts", _KEYED, _MADE, made="context_id"),
+    "fork_context": Facts("contexts", _WRITE, _MADE, made="context_id"),
     "list_contexts": Facts("contexts", _READ),
     "read_context": Facts("contexts", (*_READ, IF_NONE_MATCH), _VERSIONED),
     "read_history": Facts("contexts", _READ),
     "read_diff": Facts("contexts", _READ),
     "list_messages": Facts("messages", _READ),
-    "read_messages": Facts("messages"),
+    "read_messages": Facts("messages", _READ),
     "read_message": Facts("messages", _READ),
     "list_branches": Facts("branches", _READ, _VERSIONED),
-    "read_branch": Facts("branches", gives=_VERSIONED),
-    "read_chunks": Facts("streams"),
-    "read_timeline": Facts("streams"),
-    "read_stream": Facts("streams", _FOLLOWED, (), {SSE: _STREAM}),
-    "replay_stream": Facts("streams", _FOLLOWED, (), {SSE: _STREAM}),
-    "read_events": Facts("log", _FOLLOWED, streams={NDJSON: _EVENTS, SSE: _EVENTS}),
-    "read_context_events": Facts("log", _FOLLOWED, streams={NDJSON: _EVENTS, SSE: _EVENTS}),
-    "follow_context": Facts("log", _FOLLOWED, (), {SSE: _SIGNALS}),
-    "follow_contexts": Facts("log", _FOLLOWED, (), {SSE: _SIGNALS}),
-    "read_head": Facts("log"),
-    "list_projections": Facts("upkeep"),
+    "read_branch": Facts("branches", _READ, gives=_VERSIONED),
+    "read_chunks": Facts("streams", _READ),
+    "read_timeline": Facts("streams", _READ),
+    "read_stream": Facts("streams", (*_READ, *_FOLLOWED), (), {SSE: _STREAM}),
+    "replay_stream": Facts("streams", (*_READ, *_FOLLOWED), (), {SSE: _STREAM}),
+    "read_events": Facts("log", (*_READ, *_FOLLOWED), streams={NDJSON: _EVENT_LINES, SSE: _EVENTS}),
+    "read_context_events": Facts("log", (*_READ, *_FOLLOWED), streams={NDJSON: _EVENT_LINES, SSE: _EVENTS}),
+    "follow_context": Facts("log", (*_READ, *_FOLLOWED), (), {SSE: _SIGNALS}),
+    "follow_contexts": Facts("log", (*_READ, *_FOLLOWED), (), {SSE: _SIGNALS}),
+    "read_head": Facts("log", _READ),
+    "list_projections": Facts("upkeep", _READ),
     "rebuild_projection": Facts("upkeep"),
-    "read_stats": Facts("upkeep"),
+    "read_stats": Facts("upkeep", _READ),
     "read_health": Facts("upkeep", gives=()),
     "read_readiness": Facts("upkeep", gives=()),
     "read_metrics": Facts("upkeep", gives=(), kinds=("text/plain",)),

@@ -158,6 +158,12 @@ class StreamCaughtUpEvent(msgspec.Struct, frozen=True, tag_field="type", tag="st
     totals: Totals | None
 
 
+class Reached(msgspec.Struct, frozen=True):
+    """A filter left out all that is between the last event and this position."""
+
+    position: int
+
+
 class ProducedLine(msgspec.Struct, frozen=True, tag_field="type", tag="durable"):
     """Chunks up to this sequence are in the log for sure."""
 
