@@ -202,3 +202,18 @@ def test_every_limit_is_hit_by_a_test() -> None:
     tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_limits_*.py"))
     limits = [field.name for field in msgspec.structs.fields(Limits)]
     assert [name for name in limits if f"limits__{name}" not in tests] == []
+
+
+async def test_what_was_sent_just_now_is_not_stalled(data_dir: Path) -> None:
+    settings: dict[str, Any] = {"limits__reader_stalled_seconds_max": 0.1}
+    async with serving(data_dir, **settings) as served, connection(served) as raw:
+        await raw.send(request("GET", "/healthz"))
+        assert (await raw.answer()).status == 200
+        (protocol,) = served.server.server_state.connections
+        own: Any = protocol
+        now, sizes = asyncio.get_running_loop().time(), iter((0, 9, 5, 5))
+        own.transport.get_write_buffer_size = lambda: next(sizes)
+        for later, cut_off in ((1.0, False), (1.5, False), (2.0, False), (2.5, True)):
+            own.check(now + later)
+            assert own.transport.is_closing() is cut_off, later
+        del own.transport.get_write_buffer_size

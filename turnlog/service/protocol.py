@@ -104,8 +104,8 @@ class LimitedProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """End the connection when it is silent for too long where it should speak, or takes nothing."""
         waiting = self.transport.get_write_buffer_size()
-        if waiting == 0 or waiting < self._waiting:
-            self._taken = now
+        if waiting == 0 or self._waiting == 0 or waiting < self._waiting:
+            self._taken = now  # or it begins to wait now, whenever it was last looked at
         self._waiting = waiting
         if self.transport.is_closing():
             if now - self._taken > self.limits.reader_stalled_seconds_max:
