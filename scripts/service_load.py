@@ -6,7 +6,7 @@ import asyncio
 import json
 import statistics
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, cast
 
 HEADERS_END = b"\r\n\r\n"
@@ -107,6 +107,53 @@ async def read(port: int, request: bytes) -> Reader:
     loop = asyncio.get_running_loop()
     _, reader = await loop.create_connection(lambda: Reader(request), "127.0.0.1", port)
     return reader
+
+
+class Repeater(asyncio.Protocol):
+    """Sends one request after another on a connection, each when the one before is answered."""
+
+    def __init__(self, requests: Iterator[bytes], times: list[float]) -> None:
+        self._requests = requests
+        self._times = times
+        self._answer = b""
+        self._sent = 0.0
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
+        self._transport: asyncio.Transport = cast("asyncio.Transport", transport)
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on when the answer is whole."""
+        self._answer += data
+        end = self._answer.find(HEADERS_END) + 4
+        at = self._answer.find(b"content-length: ", 0, end) + 16
+        if end < 4 or len(self._answer) < end + int(self._answer[at : self._answer.index(b"\r", at)]):
+            return
+        assert self._answer[9:10] == b"2", self._answer
+        self._times.append(time.perf_counter() - self._sent)
+        self._answer = b""
+        self._next()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Over."""
+        self.ended.set_result(None)
+
+    def _next(self) -> None:
+        request = next(self._requests, None)
+        if request is None:
+            self._transport.close()
+            return
+        self._sent = time.perf_counter()
+        self._transport.write(request)
+
+
+async def repeat(port: int, requests: Iterator[bytes], times: list[float]) -> None:
+    """Send requests on a connection of their own, to the last; ``times`` gets how long each answer took."""
+    loop = asyncio.get_running_loop()
+    _, repeater = await loop.create_connection(lambda: Repeater(requests, times), "127.0.0.1", port)
+    await repeater.ended
 
 
 class Pacer:

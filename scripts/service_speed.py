@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import shutil
 import statistics
@@ -14,13 +15,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import uvloop
 from reporting import Result, Results, tell
-from service_load import Client, Pacer, get, in_parallel, p99_ms, post, read
+from service_load import Client, Pacer, get, in_parallel, p99_ms, post, read, repeat
 from synthetic import fill_stream
 from uuid_utils.compat import uuid7
 from yardsticks import empty_loop_ms
@@ -83,18 +84,19 @@ async def serving(data: Path) -> AsyncGenerator[Served]:
 
 async def commits(served: Served) -> Result:
     """Appends of one event, durable, each connection one after another."""
-    contexts, times = [uuid7() for _ in range(CONNECTIONS)], list[float]()
+    times: list[float] = []
     until = time.perf_counter() + SECONDS
 
-    async def work(number: int) -> None:
-        client, context = await served.client(), contexts[number]
-        created = {"context_id": str(context), "events": [{"type": "context.created"}]}
-        await client.post("/api/commits", created)
-        while (start := time.perf_counter()) < until:
-            event = {"type": "message.appended", "message_id": str(uuid7()), "role": "user"}
-            await client.post("/api/commits", {"context_id": str(context), "events": [event]})
-            times.append(time.perf_counter() - start)
-        client.close()
+    def requests() -> Iterator[bytes]:
+        context = uuid7()
+        head = b'{"context_id":"%b","events":[' % str(context).encode()
+        yield post("/api/commits", head + b'{"type":"context.created"}]}')
+        event = b'{"type":"message.appended","role":"user","message_id":"%b"}]}'
+        while time.perf_counter() < until:
+            yield post("/api/commits", head + event % str(uuid7()).encode())
+
+    async def work(_: int) -> None:
+        await repeat(served.port, requests(), times)
 
     seconds = await in_parallel(CONNECTIONS, work)
     return {
@@ -137,8 +139,9 @@ async def attach(served: Served) -> Result:
     producer = await served.client()
     message = await producer.stream()
     path = f"/api/messages/{message}"
-    body = [{"sequence": n, "delta": "word "} for n in range(1, 5_001)]
-    await producer.post(f"{path}/chunks", body)
+    for first in range(1, 5_001, 20):
+        body = [{"sequence": n, "delta": "word "} for n in range(first, first + 20)]
+        await producer.post(f"{path}/chunks", body)
     firsts: list[float] = []
 
     async def produce(number: int) -> None:
@@ -149,6 +152,8 @@ async def attach(served: Served) -> Result:
     for number in range(1_000):
         reader = await read(served.port, get(f"{path}/stream?after={2_000 + number}"))
         firsts.append(await reader.first)
+        while reader.frames < 3_000 - number:  # until it has what was there
+            await asyncio.sleep(0.001)
         reader.transport.abort()
         await reader.ended
     await pacer.stop()
@@ -166,6 +171,7 @@ async def fan_out(served: Served) -> Result:
     message = await producer.stream()
     request = get(f"/api/messages/{message}/stream")
     readers = [await read(served.port, request) for _ in range(READERS)]
+    await asyncio.gather(*(reader.first for reader in readers))
 
     async def produce(number: int) -> None:
         await producer.post(f"/api/messages/{message}/chunks", {"sequence": number, "delta": stamp()})
@@ -302,6 +308,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="turnlog-speed-", dir=arguments.directory))
+    gc.disable()  # the load's own pauses are not to be measured
     try:
         results = uvloop.run(
             measure(directory, arguments.only, lambda what: print(f"... {what}", file=sys.stderr))

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Final
 
+import anyio.lowlevel
 import msgspec
 
 from eventstore.events import ChunkReceived, StreamFinalized
@@ -21,8 +22,14 @@ from turnlog.dialects.sse_out import frame, frames
 from turnlog.service.connections import Connection
 from turnlog.service.feeds import Feed, Feeds
 
-PAGE_CHUNKS: Final = 1_000
-"""Stored chunks that are read and sent at once, a few milliseconds."""
+PAGE_CHUNKS: Final = 500
+"""Stored chunks that are read and sent at once, some 3 ms."""
+
+SNAPSHOT_CHUNKS: Final = 10_000
+"""Stored chunks that are read at once when they become one event."""
+
+FIRST_CHUNKS: Final = 50
+"""The first of them: a reader sees something at once, however much there is."""
 
 GATHERED_BYTES: Final = 16 * 1024
 """What a replay without pauses gathers before it is sent."""
@@ -132,7 +139,7 @@ class Delivery:
         while more:
             at = chunks[-1].sequence if chunks else self.sequence
             page = await self._queries.chunks(
-                self._message_id, after=at, limit=10 * PAGE_CHUNKS, raw=self._raw
+                self._message_id, after=at, limit=SNAPSHOT_CHUNKS, raw=self._raw
             )
             chunks += page.chunks
             more = page.has_more
@@ -145,14 +152,16 @@ class Delivery:
         )
 
     async def _stored(self) -> AsyncGenerator[bytes, None]:
-        more = True
+        more, limit = True, FIRST_CHUNKS
         while more:
             page = await self._queries.chunks(
-                self._message_id, after=self.sequence, limit=PAGE_CHUNKS, raw=self._raw
+                self._message_id, after=self.sequence, limit=limit, raw=self._raw
             )
             if page.chunks:
                 yield self._rendered(page.chunks, {})
-            more = page.has_more
+            more, limit = page.has_more, PAGE_CHUNKS
+            if more:
+                await anyio.lowlevel.checkpoint()  # what is sent goes out, and others have their turn
 
     async def _fed(self, feed: Feed) -> AsyncGenerator[bytes, None]:
         """From the feed, until it ends or no longer holds the reader's place."""

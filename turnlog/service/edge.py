@@ -92,7 +92,9 @@ def new_request_id() -> bytes:
 def completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
     """The headers of a response, and those that every response has."""
     given = list(headers)
-    names = {name.lower() for name, _ in given}
-    if b"cache-control" not in names:
+    for name, _ in given:
+        if name.lower() == b"cache-control":
+            break
+    else:
         given.append(_NO_STORE)
     return [*given, *_SECURITY_HEADERS, (REQUEST_ID_HEADER, request_id)]

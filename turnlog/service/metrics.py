@@ -33,12 +33,19 @@ class Metrics:
             registry=self._registry,
         )
         self._registry.register(_State(log, streams))
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float, *, goes_on: bool) -> None:
         """One request is over."""
-        self._requests.labels(method, route, str(status)).inc()
+        # Looking a number up by its labels takes longer than all that is done with it.
+        found = self._known.get((method, route, status))
+        if found is None:
+            found = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
+            self._known[method, route, status] = found
+        requests, duration = found
+        requests.inc()
         if not goes_on:
-            self._seconds.labels(method, route).observe(seconds)
+            duration.observe(seconds)
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
