@@ -77,6 +77,13 @@ class Reader(asyncio.Protocol):
         self.arrivals: list[tuple[float, float]] = []
         self.first: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._more = asyncio.Event()
+
+    async def until(self, frames: int) -> None:
+        """Wait until so many events came."""
+        while self.frames < frames:
+            self._more.clear()
+            await self._more.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask."""
@@ -91,6 +98,7 @@ class Reader(asyncio.Protocol):
         now = time.time()
         *frames, self._rest = (self._rest + data).split(b"\n\n")
         self.frames += len(frames)
+        self._more.set()
         for frame in frames:
             at = frame.find(b'"delta":"@') + 10
             if at >= 10:

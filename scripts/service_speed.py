@@ -152,8 +152,7 @@ async def attach(served: Served) -> Result:
     for number in range(1_000):
         reader = await read(served.port, get(f"{path}/stream?after={2_000 + number}"))
         firsts.append(await reader.first)
-        while reader.frames < 3_000 - number:  # until it has what was there
-            await asyncio.sleep(0.001)
+        await reader.until(3_000 - number)  # what was there
         reader.transport.abort()
         await reader.ended
     await pacer.stop()
