@@ -175,7 +175,7 @@ async def stored_runs(
     """What is stored of a stream, from the reader's place up to a sequence. Raises as its ``read``."""
     while reader.sequence < last and reader.end is None and not reader.drained:
         with snapshot() as view:
-            runs = reader.read(view)
+            runs = reader.read(view, min(READ_CHUNKS, last - reader.sequence))
         for run in runs:
             if run.first_sequence <= last:
                 yield upto(run, last)
