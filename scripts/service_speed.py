@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import gc
 import json
+import os
 import shutil
 import statistics
 import subprocess
@@ -33,6 +34,7 @@ SECONDS = 10
 """Of load, where it is a rate that is measured."""
 
 CONNECTIONS = 64
+COMMITS = 50_000
 PRODUCERS = 8
 LINES = 250
 """Chunks that a producer sends at once."""
@@ -61,6 +63,11 @@ class Served:
         """A connection to it."""
         return await Client(self.port).connect()
 
+    def processor_seconds(self) -> float:
+        """What it has used of the processors."""
+        user, system = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def memory_kib(self) -> int:
         """What it holds in memory."""
         status = Path(f"/proc/{self._pid}/status").read_text()
@@ -85,18 +92,19 @@ async def serving(data: Path) -> AsyncGenerator[Served]:
 async def commits(served: Served) -> Result:
     """Appends of one event, durable, each connection one after another."""
     times: list[float] = []
-    until = time.perf_counter() + SECONDS
 
     def requests() -> Iterator[bytes]:
-        context = uuid7()
-        head = b'{"context_id":"%b","events":[' % str(context).encode()
+        head = b'{"context_id":"%b","events":[' % str(uuid7()).encode()
         yield post("/api/commits", head + b'{"type":"context.created"}]}')
         event = b'{"type":"message.appended","role":"user","message_id":"%b"}]}'
-        while time.perf_counter() < until:
+        for _ in range(COMMITS // CONNECTIONS):
             yield post("/api/commits", head + event % str(uuid7()).encode())
 
-    async def work(_: int) -> None:
-        await repeat(served.port, requests(), times)
+    prepared = [list(requests()) for _ in range(CONNECTIONS)]
+    before = served.processor_seconds()
+
+    async def work(number: int) -> None:
+        await repeat(served.port, iter(prepared[number]), times)
 
     seconds = await in_parallel(CONNECTIONS, work)
     return {
@@ -105,6 +113,7 @@ async def commits(served: Served) -> Result:
         "better": "higher",
         "p50_ms": statistics.median(times) * 1e3,
         "p99_ms": p99_ms(times),
+        "processor_us": (served.processor_seconds() - before) / len(times) * 1e6,
     }
 
 
