@@ -99,11 +99,8 @@ def _new(commit: Commit) -> SeenRow:
     return SeenRow(created.workspace)
 
 
-def totals_of(view: ViewReader, workspace: str | None = None) -> dict[str, Totals]:
-    """The totals of every workspace, or of one."""
-    if workspace is not None:
-        stored = view.get(NAME, TOTALS, workspace.encode())
-        return {} if stored is None else {workspace: _totals(stored)}
+def totals_of(view: ViewReader) -> dict[str, Totals]:
+    """The totals of every workspace."""
     return {key.decode(): _totals(value) for key, value in view.scan(NAME, TOTALS, b"", b"\xff" * 5)}
 
 

@@ -42,7 +42,7 @@ def health_of(log: Turnlog, keys: Keyring) -> Health:
     """Look at the writer, the disk, every projection and the keys. It reads numbers, and waits for nobody."""
     found: list[str] = []
     if keys.failure is not None:
-        found.append(f"the keys cannot be read: {keys.failure.message}")
+        found.append(f"the keys cannot be read: {keys.failure.code}")
     read_only = False
     position = 0
     try:

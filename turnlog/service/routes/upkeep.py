@@ -115,7 +115,7 @@ def _totals(access: Access) -> dict[str, Totals]:
     """Nothing while they are counted for the first time, which the projections tell."""
     try:
         with access.log.views.reading() as view:
-            return totals_of(view, access.workspace)
+            return totals_of(view)
     except Unavailable as error:
         if error.code != "views_behind":
             raise
