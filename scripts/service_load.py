@@ -62,8 +62,9 @@ def post(path: str, body: bytes, kind: str = "application/json") -> bytes:
 
 
 def get(path: str, accept: str = "*/*") -> bytes:
-    """The bytes of a request."""
-    return f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}".encode() + HEADERS_END
+    """The bytes of a request, the last on its connection."""
+    head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAccept: {accept}\r\nConnection: close"
+    return head.encode() + HEADERS_END
 
 
 class Reader(asyncio.Protocol):

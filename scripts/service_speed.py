@@ -9,26 +9,21 @@ import argparse
 import asyncio
 import gc
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import uvloop
 from reporting import Result, Results, tell
-from service_load import Client, Pacer, get, in_parallel, p99_ms, post, read, repeat
-from synthetic import fill_stream
+from served import Served, serving
+from service_load import Pacer, get, in_parallel, p99_ms, post, read, repeat
+from service_replay import fast, timed
 from uuid_utils.compat import uuid7
 from yardsticks import empty_loop_ms
-
-import turnlog
-from projections.answers import ReplayChunk
 
 SECONDS = 10
 """Of load, where it is a rate that is measured."""
@@ -44,49 +39,6 @@ RATE = 50
 """Chunks a second of the stream that they follow."""
 
 IDLE = 2_000
-LONG = 100_000
-"""Chunks of the stream that is replayed as fast as can be."""
-
-TIMED_SECONDS = 60
-TIMED_MS = (7, 40, 95, 13, 60, 31, 4, 88)
-"""Between the chunks of the stream that is replayed on time, over and over: 42 ms on average."""
-
-
-class Served:
-    """A server in a process of its own."""
-
-    def __init__(self, port: int, pid: int) -> None:
-        self.port = port
-        self._pid = pid
-
-    async def client(self) -> Client:
-        """A connection to it."""
-        return await Client(self.port).connect()
-
-    def processor_seconds(self) -> float:
-        """What it has used of the processors."""
-        user, system = Path(f"/proc/{self._pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-    def memory_kib(self) -> int:
-        """What it holds in memory."""
-        status = Path(f"/proc/{self._pid}/status").read_text()
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
-
-
-@asynccontextmanager
-async def serving(data: Path) -> AsyncGenerator[Served]:
-    """``turnlog serve`` as it comes, but for its log, which goes to a file as a service's does."""
-    with (data.parent / f"{data.name}.log").open("wb") as log:
-        command = (sys.executable, "-m", "turnlog", "serve", "--json", "--port", "0", "--data", str(data))
-        process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE, stderr=log)
-        assert process.stdout is not None
-        told = json.loads(await process.stdout.readline())
-        try:
-            yield Served(int(told["address"].rpartition(":")[2]), process.pid)
-        finally:
-            process.terminate()
-            assert await process.wait() == 0
 
 
 async def commits(served: Served) -> Result:
@@ -219,66 +171,7 @@ async def idle(served: Served) -> Result:
     return {"value": used / IDLE, "target": 40, "better": "lower"}
 
 
-async def timed(served: Served) -> Results:
-    """A recorded stream once more: when chunks come, against when they are due, at three speeds at once."""
-    client = await served.client()
-    message = await client.stream()
-    at, sequence = 1_700_000_000_000_000, 0
-    body: list[dict[str, object]] = []
-    dues: list[float] = []
-    while not dues or dues[-1] < 2 * TIMED_SECONDS:
-        sequence += 1
-        body.append({"sequence": sequence, "delta": f"@{sequence}", "at": at})
-        dues.append((at - 1_700_000_000_000_000) / 1e6)
-        at += TIMED_MS[sequence % len(TIMED_MS)] * 1_000
-    await client.post(f"/api/messages/{message}/chunks", body)
-    await client.post(f"/api/messages/{message}/finalize", {})
-    found: Results = {}
-
-    async def follow(speed: float) -> None:
-        last = next(n for n, due in enumerate(dues) if due > TIMED_SECONDS * speed)
-        path = f"/api/messages/{message}/replay?speed={speed}&to={last}"
-        reader = await read(served.port, get(path))
-        await reader.ended
-        start = reader.arrivals[0][1]
-        errors = [came - start - dues[int(n) - 1] / speed for n, came in reader.arrivals]
-        assert len(errors) == last
-        tenth = len(errors) // 10
-        drift = statistics.mean(errors[-tenth:]) - statistics.mean(errors[:tenth])
-        found[f"timed replay, speed {speed:g}: error, p99 ms"] = {
-            "value": p99_ms([abs(error) for error in errors]),
-            "target": 5,
-            "better": "lower",
-            "drift_over_a_minute_ms": drift * 1e3,
-        }
-
-    await asyncio.gather(*map(follow, (1.0, 2.0, 0.5)))
-    return found
-
-
-async def fast(directory: Path) -> Results:
-    """The same as fast as can be: in this process, then over HTTP."""
-    async with turnlog.open(directory) as log:
-        message = await fill_stream(log.store, LONG)
-        await log.runner.wait_for(log.store.acknowledged)
-        start, chunks = time.perf_counter(), 0
-        async for item in log.queries.replay(message, 0):
-            chunks += isinstance(item, ReplayChunk)
-        inside = chunks / (time.perf_counter() - start)
-    assert chunks == LONG
-    async with serving(directory) as served:
-        reader = await read(served.port, get(f"/api/messages/{message}/replay?speed=0"))
-        start = time.perf_counter()
-        await reader.ended
-        outside = LONG / (time.perf_counter() - start)
-        assert reader.frames == LONG + 2, reader.frames
-    return {
-        "replay at speed 0, chunks/s in process": {"value": inside, "target": 200_000, "better": "higher"},
-        "the same over HTTP": {"value": outside, "target": 50_000, "better": "higher"},
-    }
-
-
-Part = Callable[[Served], Awaitable[Result | Results]]
+Part = Callable[[Served], Awaitable[Result]]
 
 PARTS: dict[str, tuple[str, Part]] = {
     "commits": ("commits/s, 64 connections, durable", commits),
@@ -296,9 +189,7 @@ async def measure(directory: Path, only: str | None, say: Callable[[str], None])
         if only in (None, part):
             say(name)
             async with serving(directory / part) as served:
-                result = await work(served)
-                assert isinstance(result, dict)
-                results[name] = result  # pyright: ignore[reportArgumentType] -- one of the two shapes
+                results[name] = await work(served)
     if only in (None, "replay"):
         say("replay as fast as can be")
         results |= await fast(directory / "fast")
