@@ -104,6 +104,8 @@ LAYERS: Final = (
     "turnlog.sweep",
     "turnlog.facade",
     "turnlog.moments",
+    "turnlog.importers.reading",
+    "turnlog.importers.conversation",
     "turnlog",
     # the service: what it is told, who may use it, and then itself
     "turnlog.service.settings",
