@@ -104,6 +104,7 @@ LAYERS: Final = (
     "turnlog.sweep",
     "turnlog.facade",
     "turnlog.moments",
+    "turnlog.importers.strict_json",
     "turnlog.importers.reading",
     "turnlog.importers.conversation",
     "turnlog",

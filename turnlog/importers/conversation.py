@@ -45,7 +45,8 @@ class Streamed(msgspec.Struct, frozen=True):
 class Message(msgspec.Struct, frozen=True):
     """One message. ``metadata`` holds, under ``source``, what we do not model, as it was.
 
-    ``parts`` are empty for one that was streamed and whose chunks say everything.
+    ``parts`` are empty for one that was streamed and whose chunks say everything. A ``branch`` that the
+    conversation's ``branches`` do not name holds those that stand on no branch of the source.
     """
 
     id: UUID
@@ -65,7 +66,8 @@ class Conversation(msgspec.Struct, frozen=True):
 
     ``id`` is stable: the source's own, or made of what identifies it there (``stable_id``). ``origin`` is the
     path inside the source. ``messages`` have parents before children. ``branches`` name their heads.
-    ``attributes`` hold, under ``import``, the origin, the format and what we do not model.
+    ``attributes`` hold, under ``import``, the origin, the format and what we do not model. ``files`` are all
+    that it was read from, older copies that were merged into it too.
     """
 
     id: UUID
@@ -82,6 +84,7 @@ class Conversation(msgspec.Struct, frozen=True):
     state: str | None = None
     state_detail: Json = None
     warnings: tuple[Problem, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class Problem(msgspec.Struct, frozen=True):
