@@ -96,7 +96,7 @@ def _moment(text: str) -> int | None:
 
 
 def squashed(word: str) -> str:
-    """One spelling for ``streaming_l_l_m_response``, ``streaming_llm_response`` and ``StreamingLLMResponse``."""
+    """One spelling for ``awaiting_l_l_m_response``, ``awaiting_llm_response`` and ``AwaitingLLMResponse``."""
     return word.replace("_", "").replace("-", "").lower()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from eventstore.content import Json
 from turnlog.importers.copilot_notes import object_of, squashed
 
 _NAMES: Final = (
@@ -56,7 +57,8 @@ def read_state(found: object) -> tuple[str, dict[str, Any] | None, bool]:
     original as ``source``; a plain idle has none.
     """
     held = object_of(found)
-    spelled, data = found, None
+    spelled: object = found
+    data: Json = None
     if held is not None and len(held) == 1:
         ((spelled, data),) = held.items()
     name = _BY_SPELLING.get(squashed(spelled)) if isinstance(spelled, str) else None

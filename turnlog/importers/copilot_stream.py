@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from turnlog.importers.conversation import Chunk, Streamed
 from turnlog.importers.copilot_notes import Where, is_exact, list_of, object_of, read_time, rest_of, text_of
@@ -11,10 +11,12 @@ _MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", 
 _CHUNK: Final = frozenset(("sequence", "delta", "timestamp", "accumulated_chars", "interval_ms"))
 
 
-def read_stream(data: dict[str, Any], where: Where, created_at: int | None) -> tuple[Streamed, dict[str, Any]]:
+def read_stream(
+    data: dict[str, Any], where: Where, created_at: int | None
+) -> tuple[Streamed, dict[str, Any]]:
     """The stream, and what of its payload cannot be made again from it.
 
-    ``created_at``: the message's own time, for a stream that says none.
+    ``created_at``: the message's own time, for a stream that says none; without it too, times are 0.
     """
     kept = rest_of(data, *_MODELLED, "total_duration_ms")
     started_at = _time(data, "started_at", where, kept)
@@ -24,7 +26,8 @@ def read_stream(data: dict[str, Any], where: Where, created_at: int | None) -> t
         started_at = chunks[0].at if chunks else created_at
     if started_at is None:
         started_at = completed_at if completed_at is not None else 0
-        where.warn("time_missing", "a stream without any time")
+    if data.get("started_at") is None:
+        where.warn("time_missing", "a stream without its start")
     duration = data.get("total_duration_ms")
     if duration is not None and (
         completed_at is None or duration != completed_at // 1_000 - started_at // 1_000
@@ -54,7 +57,7 @@ def _chunks(
     data: dict[str, Any], where: Where, started_at: int | None, kept: dict[str, Any]
 ) -> tuple[Chunk, ...]:
     """Every chunk in the order of the file; the list itself is kept if it says more than they do."""
-    rows = list_of(data.get("chunks"))
+    rows = cast("list[dict[str, Any]] | None", list_of(data.get("chunks")))
     if rows is None:
         if data.get("chunks") is not None:
             kept["chunks"] = data["chunks"]
@@ -64,10 +67,11 @@ def _chunks(
     odd: dict[str, int] = {}
     exact = True
     size, before = 0, None
-    at = started_at if started_at is not None else 0
+    times = (read_time(row.get("timestamp")) for row in rows if type(row) is dict)
+    at = started_at if started_at is not None else next((time for time in times if time is not None), 0)
     for index, row in enumerate(rows):
         delta = row.get("delta") if type(row) is dict else None
-        if type(delta) is not str:
+        if not isinstance(delta, str):
             odd.setdefault("chunk_malformed", index)
             continue
         time = row.get("timestamp")
@@ -76,7 +80,7 @@ def _chunks(
             odd.setdefault("time_unreadable", index)
         else:
             at = read
-            exact = exact and (len(time) <= 27 or is_exact(time))
+            exact = exact and is_exact(str(time))
         chunks.append(Chunk(delta, at))
         size += len(delta) if delta.isascii() else len(delta.encode())
         if row.get("sequence") != index + 1:

@@ -49,7 +49,7 @@ class Source:
     def path(self, name: str) -> Path:
         """Where a file is. Raises ``Unreadable`` for a name that leaves the source."""
         self._steps(name)
-        return self.root if self.is_file else self.root / name
+        return self.root / name if not self.is_file else self.root
 
     def bytes(self, name: str) -> bytes:
         """A file, whole. Raises ``Unreadable``."""
@@ -93,20 +93,20 @@ class Source:
         """Whether a regular file of that name is there."""
         try:
             return stat.S_ISREG(self.path(name).lstat().st_mode)
-        except OSError:
+        except (OSError, Unreadable):
             return False
 
-    def names(self, folder: str) -> list[str]:
-        """The regular files of one folder, sorted, as paths from the root; none if there is no such folder."""
+    def names(self, folder: str, kind: str = "file") -> list[str]:
+        """What one folder holds, sorted, as paths from the root; nothing if there is no such folder.
+
+        ``kind``: ``file`` for the regular files, ``folder`` for the folders.
+        """
         try:
             path = self.path(folder) if folder else self.root
-            if folder and not stat.S_ISDIR(path.lstat().st_mode):
-                return []
-            with os.scandir(path) as entries:
-                found = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-        except OSError:
+            found = _listed(path) if stat.S_ISDIR(path.lstat().st_mode) else []
+        except (OSError, Unreadable):
             return []
-        return [f"{folder}/{name}" if folder else name for name in found]
+        return [f"{folder}/{name}" if folder else name for name, is_kind in found if is_kind == kind]
 
     def _entries(self) -> Iterator[tuple[str, Unreadable | None]]:
         if self.is_file:

@@ -18,7 +18,7 @@ JSON_BYTES_MAX: Final = 64 * 1024 * 1024
 1,000 long streamed replies has as much."""
 
 NESTING_MAX: Final = 60
-"""The log takes 64 levels of a free-form value; what is kept verbatim stands up to four levels deeper there."""
+"""The log takes 64 levels of a free-form value; what is kept verbatim stands up to four deeper there."""
 
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS: Final = b"0" * 19
