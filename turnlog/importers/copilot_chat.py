@@ -19,7 +19,7 @@ from turnlog.importers.copilot_layouts import (
     stem,
 )
 from turnlog.importers.copilot_merging import merge
-from turnlog.importers.copilot_notes import FORMAT, object_of, problem_of
+from turnlog.importers.copilot_notes import FORMAT, object_of, problem_of, uuid_of
 from turnlog.importers.copilot_session import find_session, is_agent_log
 from turnlog.importers.reading import Source, Unreadable
 
@@ -105,17 +105,19 @@ def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:
     elif kind == "session":
         found = find_session(document, name, source)
     else:
-        yield Problem(name, "not_a_conversation", _what(document))
+        yield _no_conversation(name, document)
         return
     conversation = assemble(found)
     yield from found.notes.losses
     yield conversation
 
 
-def _what(document: dict[str, Any]) -> str:
+def _no_conversation(name: str, document: dict[str, Any]) -> Problem:
+    """Other JSON is left where it is; what is called as a context is should have been one."""
     if "ui_state" in document or "open_contexts" in document:
-        return "it is the state of a user's window"
-    return "it has the shape of no context of copilot_chat"
+        return Problem(name, "not_a_conversation", "it is the state of a user's window", warning=True)
+    reason = "it has the shape of no context of copilot_chat"
+    return Problem(name, "not_a_conversation", reason, warning=uuid_of(stem(name)) is None)
 
 
 def _copied(source: Source) -> frozenset[int]:

@@ -138,7 +138,7 @@ def assemble(found: Found) -> Conversation:
         state,
         detail,
         tuple(found.notes.warnings),
-        tuple(files),
+        tuple(files) if len(files) > 1 else (),
     )
 
 

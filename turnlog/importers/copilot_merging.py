@@ -14,7 +14,7 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
     added = _added(newer, older)
     warnings = [*newer.warnings, *older.warnings]
     reason = f"an older copy of the context in {newer.origin}"
-    warnings.append(Problem(older.origin, "merged", reason, None, newer.id))
+    warnings.append(Problem(older.origin, "merged", reason, None, newer.id, warning=True))
     reason = "a message that the newer copy lacks"
     warnings += [_about(older, message, "only_in_older_copy", reason) for message in added]
     reason = "the newer copy of the message is taken"
@@ -27,7 +27,7 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
         newer,
         messages=(*newer.messages, *added),
         warnings=tuple(warnings),
-        files=tuple(dict.fromkeys((*newer.files, *older.files))),
+        files=tuple(dict.fromkeys((*_files(newer), *_files(older)))),
     )
 
 
@@ -63,9 +63,13 @@ def _added(newer: Conversation, older: Conversation) -> list[Message]:
     return added
 
 
+def _files(copy: Conversation) -> tuple[str, ...]:
+    return copy.files or (copy.origin,)
+
+
 def _said(message: Message) -> tuple[object, ...]:
     return message.role, message.parts, message.message_type, message.streamed, message.metadata
 
 
 def _about(copy: Conversation, message: Message, code: str, reason: str) -> Problem:
-    return Problem(copy.origin, code, reason, str(message.id), copy.id)
+    return Problem(copy.origin, code, reason, str(message.id), copy.id, warning=True)

@@ -30,7 +30,7 @@ class Notes:
 
     def warn(self, path: str, code: str, reason: str, place: str | None = None) -> None:
         """Something is not as it should be, and its original is kept."""
-        self.warnings.append(Problem(path, code, reason, place, self.context_id))
+        self.warnings.append(Problem(path, code, reason, place, self.context_id, warning=True))
 
     def lose(self, problem: Unreadable) -> None:
         """Something could not be read."""

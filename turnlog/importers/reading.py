@@ -20,6 +20,9 @@ FILE_BYTES_MAX: Final = JSON_BYTES_MAX
 NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
 """Of the ids that we make for what has none."""
 
+_PIECE_BYTES: Final = 1 << 20
+"""What one read asks for: its buffer is as large, however small the file."""
+
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 """Not blocking: a FIFO that nobody writes to would hold the open for ever."""
@@ -53,16 +56,8 @@ class Source:
 
     def bytes(self, name: str) -> bytes:
         """A file, whole. Raises ``Unreadable``."""
-        try:
-            descriptor = self._open(name)
-            with open(descriptor, "rb") as file:
-                facts = os.fstat(descriptor)
-                if not stat.S_ISREG(facts.st_mode):
-                    raise Unreadable(name, "not_a_file", "it is no regular file")
-                content = file.read(FILE_BYTES_MAX + 1) if facts.st_size <= FILE_BYTES_MAX else None
-        except OSError as error:
-            raise _refused(name, error) from error
-        if content is None or len(content) > FILE_BYTES_MAX:
+        content = self.head(name, FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
             raise Unreadable(name, "file_too_large", f"it has more than {FILE_BYTES_MAX:,} bytes")
         return content
 
@@ -71,8 +66,13 @@ class Source:
         try:
             descriptor = self._open(name)
             try:
-                regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-                return os.read(descriptor, length) if regular else b""
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise Unreadable(name, *_KINDS["other"])
+                pieces: list[bytes] = []
+                while length and (piece := os.read(descriptor, min(length, _PIECE_BYTES))):
+                    pieces.append(piece)
+                    length -= len(piece)
+                return b"".join(pieces)
             finally:
                 os.close(descriptor)
         except OSError as error:
