@@ -68,8 +68,9 @@ def stream_payload(pieces: list[str], gaps_us: list[int], *, finished: bool = Tr
             "timestamp": stamp(at),
             "accumulated_chars": size,
         }
-        if chunks and gap >= 0:
-            chunk["interval_ms"] = _milliseconds(at) - _milliseconds(before)
+        interval = _milliseconds(at) - _milliseconds(before)
+        if chunks and interval >= 0:
+            chunk["interval_ms"] = interval
         chunks.append(chunk)
     payload: dict[str, Any] = {"content": "".join(pieces), "chunks": chunks, "started_at": stamp(START)}
     if finished:

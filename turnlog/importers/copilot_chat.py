@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
 
@@ -137,13 +138,18 @@ def _copied(source: Source) -> frozenset[int]:
 
 
 def _mark(name: str, source: Source) -> int | None:
-    """Eight bytes of a context's id; None for what is none."""
+    """Eight bytes for a context's id; None for what is none."""
     try:
         if name.endswith(".json"):
             first = _FIRST_ID.match(source.head(name, _HEAD_BYTES))
             if first is not None:
-                return identity_of({first[1].decode(): first[2].decode()}, name).int >> 64
+                return _digest(identity_of({first[1].decode(): first[2].decode()}, name))
         document, kind = _kind(name, source)
     except Unreadable:
         return None
-    return None if kind == "other" else identity_of(document, name).int >> 64
+    return None if kind == "other" else _digest(identity_of(document, name))
+
+
+def _digest(context_id: UUID) -> int:
+    """A hash, because those with one mark are read together, and ids can be made to look alike."""
+    return int.from_bytes(blake2b(context_id.bytes, digest_size=8).digest())

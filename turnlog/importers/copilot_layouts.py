@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 from uuid import UUID
 
-from turnlog.importers.copilot_context import Found, Layout, Node
+from turnlog.importers.copilot_found import Found, Layout, Node
 from turnlog.importers.copilot_notes import FORMAT, Notes, list_of, object_of, read_time, text_of, uuid_of
 from turnlog.importers.reading import Source, Unreadable, stable_id
 
@@ -127,6 +127,7 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
         nodes(),
         lambda: modified(document, name, source),
         notes,
+        (_join(folder, "index.json"),) if index else (),
     )
 
 

@@ -67,7 +67,13 @@ def read_time(value: object) -> int | None:
     if not isinstance(value, str):
         return None
     fraction = value[20:26]
-    if len(value) == 27 and value[19] == "." and value[26] == "Z" and fraction.isdecimal():
+    if (
+        len(value) == 27
+        and value[19] == "."
+        and value[26] == "Z"
+        and fraction.isdecimal()
+        and value.isascii()
+    ):
         second = _second(value[:19])
         return None if second is None else second + int(fraction)
     return _moment(value)

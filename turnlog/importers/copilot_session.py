@@ -10,7 +10,7 @@ import msgspec
 from eventstore.content import Json
 from eventstore.events import Outcome
 from turnlog.importers.conversation import Chunk, Streamed
-from turnlog.importers.copilot_context import Found, Node
+from turnlog.importers.copilot_found import Found, Node
 from turnlog.importers.copilot_layouts import identity_of, modified, notes_of, stem
 from turnlog.importers.copilot_notes import Notes, list_of, object_of, problem_of, text_of
 from turnlog.importers.reading import Source, Unreadable, decode
@@ -111,6 +111,7 @@ def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
         nodes(),
         lambda: modified(document, name, source),
         notes,
+        (log,) if runs or early else (),
     )
 
 
