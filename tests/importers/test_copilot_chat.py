@@ -274,6 +274,15 @@ def test_a_pool_without_its_context_is_told_file_by_file(tmp_path: Path) -> None
     assert not any(problem.warning for problem in problems)
 
 
+def test_messages_beside_what_is_no_context_are_told_of_as_a_failure(tmp_path: Path) -> None:
+    write_json(tmp_path / "metadata.json", {"name": "x"})
+    write_json(tmp_path / "messages" / "a.json", plain("a")["message_pool"].popitem()[1])
+    _, problems = read(tmp_path)
+    assert [(problem.path, problem.code, problem.warning) for problem in problems] == [
+        ("metadata.json", "not_a_conversation", False)
+    ]
+
+
 def test_a_file_of_another_name_keeps_its_own_id(tmp_path: Path) -> None:
     write_json(tmp_path / "55555555-5555-4555-8555-555555555555.json", plain("a"))
     conversation = read_one(tmp_path)

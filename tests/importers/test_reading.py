@@ -67,6 +67,7 @@ def test_the_limits_themselves_are_taken() -> None:
     assert decode("", b"[18446744073709551615, -9223372036854775808]")
     assert decode("", b'["\\ud83d\\ude00"]') == ["😀"]
     assert decode("", b'["1111111111111111111111111"]')
+    assert decode("", b"\xef\xbb\xbf[1]") == [1]
 
 
 @given(json_values, st.sampled_from([None, 1]), st.booleans())

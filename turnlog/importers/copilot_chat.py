@@ -14,6 +14,7 @@ from turnlog.importers.copilot_context import assemble
 from turnlog.importers.copilot_layouts import (
     find_context,
     find_designed,
+    has_messages,
     identity_of,
     is_part,
     kind_of,
@@ -106,19 +107,20 @@ def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:
     elif kind == "session":
         found = find_session(document, name, source)
     else:
-        yield _no_conversation(name, document)
+        yield _no_conversation(name, document, source)
         return
     conversation = assemble(found)
     yield from found.notes.losses
     yield conversation
 
 
-def _no_conversation(name: str, document: dict[str, Any]) -> Problem:
-    """Other JSON is left where it is; what is called as a context is should have been one."""
+def _no_conversation(name: str, document: dict[str, Any], source: Source) -> Problem:
+    """Other JSON is left where it is; what is called as a context or lies beside messages should be one."""
     if "ui_state" in document or "open_contexts" in document:
         return Problem(name, "not_a_conversation", "it is the state of a user's window", warning=True)
     reason = "it has the shape of no context of copilot_chat"
-    return Problem(name, "not_a_conversation", reason, warning=uuid_of(stem(name)) is None)
+    should_be = uuid_of(stem(name)) is not None or has_messages(name, source)
+    return Problem(name, "not_a_conversation", reason, warning=not should_be)
 
 
 def _copied(source: Source) -> frozenset[int]:

@@ -53,6 +53,12 @@ def is_part(name: str, source: Source) -> bool:
     return _base(folder) == MESSAGES and source.has(_join(_folder(folder), "metadata.json"))
 
 
+def has_messages(name: str, source: Source) -> bool:
+    """Whether messages lie beside a file, which are read with it or not at all."""
+    beside = {"context.json": POOL, "metadata.json": MESSAGES}.get(_base(name))
+    return beside is not None and bool(source.names(_join(_folder(name), beside)))
+
+
 def identity_of(document: dict[str, Any], name: str) -> UUID:
     """The context's own id; made of what it is called if that is no UUID, of where it lies if it has none."""
     said = text_of(document.get("context_id", document.get("id")))

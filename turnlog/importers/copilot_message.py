@@ -81,7 +81,7 @@ def read_message(node: dict[str, Any], message_id: UUID, where: Where) -> Draft:
     if role not in (known, known.capitalize()):
         source["role"] = role
     metadata = message.get("metadata")
-    if metadata:
+    if metadata not in (None, {}):
         source["metadata"] = metadata
     created_at = _created_at(message, where)
     parts, plain = _content(message.get("content"), where)

@@ -21,6 +21,8 @@ JSON_BYTES_MAX: Final = 64 * 1024 * 1024
 NESTING_MAX: Final = 60
 """The log takes 64 levels of a free-form value; what is kept verbatim stands up to four deeper there."""
 
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+"""Some editors put it first. RFC 8259 lets a reader pass over it."""
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS: Final = b"0" * 19
 _NO_NUMBER: Final = re.compile(rb"-?(NaN|Infinity)")
@@ -48,6 +50,7 @@ class Unreadable(Exception):
 
 def decode(name: str, text: bytes) -> Any:
     """The value of a JSON text, of which ``name`` is the file's. Raises ``Unreadable``."""
+    text = text.removeprefix(_BYTE_ORDER_MARK)
     if len(text) > JSON_BYTES_MAX:
         raise Unreadable(name, "file_too_large", f"it has {len(text):,} bytes, of at most {JSON_BYTES_MAX:,}")
     try:
