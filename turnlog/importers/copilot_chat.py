@@ -15,8 +15,9 @@ from turnlog.importers.copilot_layouts import (
     find_context,
     find_designed,
     has_messages,
+    holds_parts,
     identity_of,
-    is_part,
+    is_index,
     kind_of,
     stem,
 )
@@ -78,9 +79,12 @@ class CopilotChat:
 
 def _candidates(source: Source) -> Iterator[str]:
     """Files that may be a context's own; those of its messages are read with it."""
+    folder, parts = None, False
     for name in source.files():
         if name.endswith(".json"):
-            if not is_part(name, source):
+            if name.rpartition("/")[0] != folder:  # all files of one folder are messages, or none is
+                folder, parts = name.rpartition("/")[0], holds_parts(name, source)
+            if not parts and not is_index(name, source):
                 yield name
         elif name.endswith(".jsonl") and not source.has(name[:-1]):
             yield name

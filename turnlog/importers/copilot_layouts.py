@@ -41,11 +41,14 @@ def kind_of(document: Any, name: str, source: Source) -> Kind:
     return "other"
 
 
-def is_part(name: str, source: Source) -> bool:
-    """Whether a file belongs to a context whose own file is another: then it is read with that one."""
-    folder, base = _folder(name), _base(name)
-    if base == "index.json" and source.has(_join(folder, "metadata.json")):
-        return True
+def is_index(name: str, source: Source) -> bool:
+    """Whether a file is the index of a context, which is read with it."""
+    return _base(name) == "index.json" and source.has(_join(_folder(name), "metadata.json"))
+
+
+def holds_parts(name: str, source: Source) -> bool:
+    """Whether a file's folder holds the messages of a context, which are read with it."""
+    folder = _folder(name)
     if _base(folder) == POOL:
         return source.has(_join(_folder(folder), "context.json"))
     if _base(folder).startswith("branch-"):

@@ -85,14 +85,14 @@ class Source:
     def modified_us(self, name: str) -> int:
         """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""
         try:
-            return self.path(name).lstat().st_mtime_ns // 1_000
+            return os.lstat(self._at(name)).st_mtime_ns // 1_000
         except OSError as error:
             raise _refused(name, error) from error
 
     def has(self, name: str) -> bool:
         """Whether a regular file of that name is there."""
         try:
-            return stat.S_ISREG(self.path(name).lstat().st_mode)
+            return stat.S_ISREG(os.lstat(self._at(name)).st_mode)
         except (OSError, Unreadable):
             return False
 
@@ -102,8 +102,8 @@ class Source:
         ``kind``: ``file`` for the regular files, ``folder`` for the folders.
         """
         try:
-            path = self.path(folder) if folder else self.root
-            found = _listed(path) if stat.S_ISDIR(path.lstat().st_mode) else []
+            path = self._at(folder) if folder else str(self.root)
+            found = _listed(path) if not os.path.islink(path) or not folder else []
         except (OSError, Unreadable):
             return []
         return [f"{folder}/{name}" if folder else name for name, is_kind in found if is_kind == kind]
@@ -117,7 +117,7 @@ class Source:
             folder = folders.pop()
             inner: list[str] = []
             try:
-                found = _listed(self.root / folder)
+                found = _listed(f"{self.root}/{folder}")
             except OSError as error:
                 yield folder, _refused(folder, error)
                 continue
@@ -143,6 +143,11 @@ class Source:
             raise Unreadable(name, "outside_source", "the name leads out of the source")
         return steps
 
+    def _at(self, name: str) -> str:
+        """``path`` as text, which is found for many files in the time that a ``Path`` takes for one."""
+        self._steps(name)
+        return str(self.root) if self.is_file else f"{self.root}/{name}"
+
     def _open(self, name: str) -> int:
         """Step by step, so that no link is followed on the way even if one appears meanwhile."""
         *folders, last = self._steps(name)
@@ -165,7 +170,7 @@ _KINDS: Final = {
 }
 
 
-def _listed(folder: Path) -> list[tuple[str, str]]:
+def _listed(folder: str) -> list[tuple[str, str]]:
     """Names with what they are, sorted: the entries themselves would take four times the memory."""
     found: list[tuple[str, str]] = []
     with os.scandir(folder) as entries:
