@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from legacy import (
     Context,
     legacy_contexts,
+    stream_payload,
     write_designed,
     write_gen1,
     write_gen2,
@@ -226,6 +227,32 @@ def test_a_message_that_differs_between_copies_is_told(tmp_path: Path) -> None:
     merged = read_one(tmp_path)
     assert [text_of(message) for message in merged.messages] == ["a", "b"]
     assert [problem.code for problem in merged.warnings] == ["merged", "copies_differ"]
+    assert merged.files == (f"x/{ID}.json",)  # the other holds what is nowhere else
+
+
+def test_a_stream_that_went_on_is_no_difference(tmp_path: Path) -> None:
+    older, newer = plain("q", "a"), plain("q", "a")
+    for copy, pieces in ((older, ["a"]), (newer, ["a", "b"])):
+        last = list(copy["message_pool"].values())[-1]["message"]
+        payload = stream_payload(pieces, [1] * len(pieces), finished=len(pieces) == 2)
+        last["content"][0]["text"] = payload["content"]
+        last["rich_type"] = {"kind": "streaming_response", "data": payload}
+    write_json(tmp_path / "x" / f"{ID}.json", newer)
+    write_json(tmp_path / "y" / f"{ID}.json", older)
+    merged = read_one(tmp_path)
+    assert merged.messages[1].streamed is not None
+    assert len(merged.messages[1].streamed.chunks) == 2
+    assert [problem.code for problem in merged.warnings] == ["merged"]
+    assert len(merged.files) == 2
+
+
+def test_what_only_the_older_copy_says_of_the_context_is_told(tmp_path: Path) -> None:
+    newer = plain("a", "b")
+    older = {**plain("a"), "config": {"model_id": "other"}, "title": "t", "note": 1}
+    write_json(tmp_path / "x" / f"{ID}.json", newer)
+    write_json(tmp_path / "y" / f"{ID}.json", older)
+    places = [problem.place for problem in read_one(tmp_path).warnings if problem.code == "copies_differ"]
+    assert places == ["$.config", "$.title", "$.note"]
 
 
 def test_what_is_no_context_is_told_and_left(tmp_path: Path) -> None:

@@ -140,6 +140,15 @@ def test_lines_alone_are_a_conversation_too(tmp_path: Path) -> None:
     assert conversation.origin == f"{ID}.jsonl"
 
 
+def test_lines_beside_a_session_are_claimed_only_if_they_are_an_agents(tmp_path: Path) -> None:
+    write(tmp_path, MESSAGES, LINES)
+    write_json(tmp_path / "x.json", {})
+    (tmp_path / "x.jsonl").write_text('{"type": "context.created"}\n')
+    (tmp_path / "y.txt").write_text("y")
+    claimed = [name for name in Source(tmp_path).files() if CopilotChat().claims(Source(tmp_path), name)]
+    assert claimed == [f"{ID}.json", f"{ID}.jsonl", "x.json"]
+
+
 def test_a_torn_line_is_told_and_the_others_are_read(tmp_path: Path) -> None:
     write(tmp_path, MESSAGES, LINES)
     path = tmp_path / f"{ID}.jsonl"

@@ -30,6 +30,9 @@ _HEAD_BYTES: Final = 512
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"(id|context_id)"\s*:\s*"([^"\\\x80-\xff]{1,200})"')
 """The id is the first member of every context that the program wrote: it is seen without reading the file."""
 
+_LINE_BYTES: Final = 1 << 20
+"""The first line of an agent's is shorter: it seldom is more than a token."""
+
 _LOOKED_AT: Final = 200
 """Files that are read to recognise the format: whoever knows it can insist."""
 
@@ -52,6 +55,12 @@ class CopilotChat:
             except Unreadable:
                 continue
         return False
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether ``read`` tells of a file: of any JSON, and of the lines of an agent."""
+        if name.endswith(".jsonl") and source.has(name[:-1]):
+            return _is_agent_log(name, source)
+        return name.endswith((".json", ".jsonl"))
 
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
         """Every context once, also if there are copies of it: those are read together, after the others."""
@@ -92,10 +101,16 @@ def _candidates(source: Source) -> Iterator[str]:
 
 def _kind(name: str, source: Source) -> tuple[dict[str, Any], str]:
     if name.endswith(".jsonl"):
-        lines = is_agent_log(source.bytes(name))
-        return {"id": stem(name)}, "session" if lines else "other"
+        return {"id": stem(name)}, "session" if _is_agent_log(name, source) else "other"
     document = source.json(name)
     return object_of(document) or {}, kind_of(document, name, source)
+
+
+def _is_agent_log(name: str, source: Source) -> bool:
+    try:
+        return is_agent_log(source.head(name, _LINE_BYTES))
+    except Unreadable:
+        return False
 
 
 def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:

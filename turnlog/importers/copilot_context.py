@@ -7,7 +7,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.content import TextPart
+from eventstore.content import Json, TextPart
 from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.copilot_branches import active_of, branches_of, order_of, parents_of
 from turnlog.importers.copilot_found import Found, message_id_of
@@ -73,29 +73,26 @@ def assemble(found: Found) -> Conversation:
         if value is None and found.document.get(name) is not None:
             source[name] = found.document[name]
             found.notes.warn(found.origin, "unexpected_value", f"its {name} is of another type", f"$.{name}")
+    attributes: dict[str, Json] = {
+        "format": FORMAT,
+        "origin": found.origin,
+        "layout": found.layout,
+        "source": source,
+    }
     return Conversation(
-        found.id,
-        found.origin,
-        FORMAT,
-        messages,
-        {name: branch.ids[-1] if branch.ids else None for name, branch in branches.items()},
-        active,
-        None,
-        title,
-        config or {},
-        {
-            "import": {
-                "format": FORMAT,
-                "origin": found.origin,
-                "layout": found.layout,
-                "source": source,
-            }
-        },
-        (),
-        state,
-        detail,
-        tuple(found.notes.warnings),
-        tuple(files) if len(files) > 1 else (),
+        id=found.id,
+        origin=found.origin,
+        format=FORMAT,
+        messages=messages,
+        branches={name: branch.ids[-1] if branch.ids else None for name, branch in branches.items()},
+        active_branch=active,
+        title=title,
+        config=config or {},
+        attributes={"import": attributes},
+        state=state,
+        state_detail=detail,
+        warnings=tuple(found.notes.warnings),
+        files=tuple(files) if len(files) > 1 else (),
     )
 
 
