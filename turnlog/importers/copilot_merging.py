@@ -1,0 +1,101 @@
+"""Copies of one context: which is the newest by what is in them, and what only the others have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from turnlog.importers.conversation import Conversation, Message, Problem
+
+
+def merge(one: Conversation, other: Conversation) -> Conversation:
+    """The newer of two copies, with the messages that only the older has; the older is reported as merged.
+
+    Its files are counted as read only if nothing in them is lost: they may be deleted then.
+    """
+    newer, older = _by_age(one, other)
+    added = _added(newer, older)
+    differences = list(_differences(newer, older))
+    reason = f"an older copy of the context in {newer.origin}"
+    merged = Problem(older.origin, "merged", reason, None, newer.id, warning=True)
+    reason = "a message that the newer copy lacks"
+    only_older = [_about(older, str(message.id), "only_in_older_copy", reason) for message in added]
+    files = _files(newer) if differences else (*_files(newer), *_files(older))
+    return msgspec.structs.replace(
+        newer,
+        messages=(*newer.messages, *added),
+        warnings=(*newer.warnings, *older.warnings, merged, *only_older, *differences),
+        files=tuple(dict.fromkeys(files)),
+    )
+
+
+def _by_age(one: Conversation, other: Conversation) -> tuple[Conversation, Conversation]:
+    """The newer has the other's messages and more; of equals, more of the rest."""
+    return (one, other) if _fullness(one) >= _fullness(other) else (other, one)
+
+
+def _fullness(copy: Conversation) -> tuple[int, int, int, int, bool, str]:
+    streams = [message.streamed for message in copy.messages if message.streamed is not None]
+    return (
+        len(copy.messages),
+        sum(len(stream.chunks) for stream in streams),
+        sum(stream.outcome is not None for stream in streams),
+        len(copy.config) + (copy.title is not None) + len(copy.branches),
+        copy.attributes["import"]["layout"] == "pool",
+        copy.origin,
+    )
+
+
+def _added(newer: Conversation, older: Conversation) -> list[Message]:
+    """They stand where orphans stand: the newer copy has them on no branch."""
+    there = {message.id for message in newer.messages}
+    homes = {message.branch for message in newer.messages} - newer.branches.keys()
+    home = next(iter(homes), "orphaned")
+    while home in newer.branches:
+        home += "-"
+    added: list[Message] = []
+    for message in older.messages:  # parents first, so that each finds its own
+        if message.id not in there:
+            there.add(message.id)
+            added.append(msgspec.structs.replace(message, branch=home))
+    return added
+
+
+def _differences(newer: Conversation, older: Conversation) -> Iterator[Problem]:
+    """What the older copy says otherwise, and what only it says of the context: the newer copy is taken."""
+    reason = "the newer copy says it otherwise, and is taken"
+    mine = {message.id: message for message in newer.messages}
+    for message in older.messages:
+        if message.id in mine and not _covers(mine[message.id], message):
+            yield _about(older, str(message.id), "copies_differ", reason)
+    if not older.config.items() <= newer.config.items():
+        yield _about(older, "$.config", "copies_differ", reason)
+    if older.title is not None and older.title != newer.title:
+        yield _about(older, "$.title", "copies_differ", reason)
+    kept, also = newer.attributes["import"]["source"], older.attributes["import"]["source"]
+    for name, value in also.items():
+        if name not in kept or kept[name] != value:
+            yield _about(older, f"$.{name}", "copies_differ", reason)
+
+
+def _covers(newer: Message, older: Message) -> bool:
+    """Whether the newer message says all that the older does: a stream may have gone on."""
+    if newer.role != older.role:
+        return False
+    if newer.streamed is not None and older.streamed is not None and not newer.parts and not older.parts:
+        return newer.streamed.chunks[: len(older.streamed.chunks)] == older.streamed.chunks
+    return (newer.parts, newer.message_type, newer.metadata, newer.streamed) == (
+        older.parts,
+        older.message_type,
+        older.metadata,
+        older.streamed,
+    )
+
+
+def _files(copy: Conversation) -> tuple[str, ...]:
+    return copy.files or (copy.origin,)
+
+
+def _about(copy: Conversation, place: str, code: str, reason: str) -> Problem:
+    return Problem(copy.origin, code, reason, place, copy.id, warning=True)
