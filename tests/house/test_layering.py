@@ -106,6 +106,13 @@ LAYERS: Final = (
     "turnlog.moments",
     "turnlog.importers.reading",
     "turnlog.importers.conversation",
+    "turnlog.importers.times",
+    "turnlog.importers.peeking",
+    "turnlog.importers.fields",
+    "turnlog.importers.keeping",
+    "turnlog.importers.ait42_sessions",
+    "turnlog.importers.ait42_sql",
+    "turnlog.importers.ait42",
     "turnlog",
     # the service: what it is told, who may use it, and then itself
     "turnlog.service.settings",
