@@ -14,7 +14,7 @@ from turnlog.importers import ait42_sql
 from turnlog.importers.ait42_sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.fields import Notes, type_of
-from turnlog.importers.peeking import decoded, elements, head, shape_of
+from turnlog.importers.peeking import contents, decoded, elements, head, shape_of
 from turnlog.importers.reading import Source, Unreadable
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
@@ -73,7 +73,7 @@ def _is_named_so(name: str) -> bool:
 
 def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
     try:
-        mapping, _ = decoded(source.bytes(name), name)
+        mapping, _ = decoded(contents(source, name), name)
     except Unreadable as problem:
         yield Problem(problem.path, problem.code, problem.reason, problem.place)
         return
@@ -91,7 +91,7 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
     stem = PurePosixPath(name).stem
     workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
     try:
-        sessions = elements(source.bytes(name), name)
+        sessions = elements(contents(source, name), name)
     except Unreadable as problem:
         yield Problem(problem.path, problem.code, problem.reason, problem.place)
         return

@@ -21,6 +21,9 @@ tags, and to what is added to it later."""
 LONG_CHARACTERS: Final = 1_024
 """Texts below this stay where they are while larger ones can go."""
 
+MEMBER_BYTES_MIN: Final = 512
+"""Members below this stay: what would stand in their place is hardly smaller."""
+
 PIECE_CHARACTERS: Final = 1024 * 1024
 """Of a kept text in one event: at most 4 MiB, half of what an event can have."""
 
@@ -56,8 +59,8 @@ def _as_text(value: Json) -> Json:
 def fit(attributes: dict[str, Json], bytes_max: int = ATTRIBUTES_BYTES_MAX) -> tuple[Any, tuple[Kept, ...]]:
     """Attributes within ``bytes_max``, and what had to leave them.
 
-    The longest texts go first, then members of members, then members but ``import``, each time the largest
-    first. In their place stands ``{"kept": place, "bytes": n}``.
+    The longest texts go first, then lists and members of members, then members but ``import``, each time
+    the largest first. In their place stands ``{"kept": place, "bytes": n}``.
     """
     size = _size(attributes)
     if size <= bytes_max:
@@ -106,12 +109,14 @@ def _inner_members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if isinstance(member, dict):
             yield from _members(cast("dict[str, Json]", member), f"{place}.{name}")
+        elif (size := _size(member)) >= MEMBER_BYTES_MIN:
+            yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
-        if name != "import":
-            yield _Found(_size(member), value, name, f"{place}.{name}")
+        if name != "import" and (size := _size(member)) >= MEMBER_BYTES_MIN:
+            yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _pieces(place: str, value: Json) -> Iterator[Kept]:

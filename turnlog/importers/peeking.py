@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from math import isfinite
-from typing import Any, Final, NamedTuple, cast
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -17,7 +15,11 @@ HEAD_BYTES: Final = 64 * 1024
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}:]', re.DOTALL)
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+"""An escape in a JSON text; the group is half of a pair, without the other."""
 
 
 class Shape(NamedTuple):
@@ -58,45 +60,23 @@ def shape_of(text: bytes) -> Shape:
     return Shape(opening, frozenset(keys))
 
 
-def decoded(text: bytes | bytearray | memoryview, path: str, place: str | None = None) -> tuple[Json, int]:
+def contents(source: Source, name: str) -> bytes:
+    """A file, without the mark that some editors begin it with. Raises ``Unreadable``."""
+    return source.bytes(name).removeprefix(_BOM)
+
+
+def decoded(text: bytes | msgspec.Raw, path: str, place: str | None = None) -> tuple[Json, int]:
     """The value of a JSON text, and how many lone surrogates in it became U+FFFD: no UTF-8 holds them.
 
-    Raises ``Unreadable``.
+    JavaScript writes the halves of a cut pair as escapes. Raises ``Unreadable``.
     """
     try:
         return msgspec.json.decode(text), 0
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        first = error
-    try:  # JavaScript writes the halves of a cut pair as escapes, which msgspec calls truncated
-        mended = _Mended()
-        value = json.loads(bytes(text), parse_float=_finite, parse_constant=_finite)
-        return mended.value(value), mended.count
-    except (ValueError, RecursionError):
-        raise Unreadable(path, "not_json", str(first), place) from first
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not isfinite(number):
-        raise ValueError(text)
-    return number
-
-
-class _Mended:
-    def __init__(self) -> None:
-        self.count: int = 0
-
-    def value(self, value: Any) -> Json:
-        if isinstance(value, str):
-            mended, count = _SURROGATE.subn("\ufffd", value)
-            self.count += count
-            return mended
-        if isinstance(value, list):
-            return [self.value(item) for item in cast("list[Json]", value)]
-        if isinstance(value, dict):
-            members = cast("dict[str, Json]", value)
-            return {self.value(name): self.value(member) for name, member in members.items()}
-        return value
+        mended, count = _mended(bytes(text))
+        if not count:
+            raise Unreadable(path, "not_json", str(error), place) from error
+    return decoded(mended, path, place)[0], count
 
 
 def elements(text: bytes, path: str) -> list[msgspec.Raw]:
@@ -104,7 +84,6 @@ def elements(text: bytes, path: str) -> list[msgspec.Raw]:
 
     Raises ``Unreadable``; a blank text is an empty array.
     """
-    text = text.removeprefix(_BOM)
     if not text.strip():
         return []
     try:
@@ -112,4 +91,25 @@ def elements(text: bytes, path: str) -> list[msgspec.Raw]:
     except msgspec.ValidationError as error:
         raise Unreadable(path, "wrong_type", f"it is no array: {error}", "$") from error
     except (msgspec.DecodeError, RecursionError) as error:
-        raise Unreadable(path, "not_json", str(error)) from error
+        mended, count = _mended(text)
+        if not count:
+            raise Unreadable(path, "not_json", str(error)) from error
+    found: list[msgspec.Raw] = []
+    end = 0
+    for element in elements(mended, path):  # as long as in the text itself, and at the same place
+        start = mended.index(bytes(element), end)
+        end = start + len(bytes(element))
+        found.append(msgspec.Raw(text[start:end]))
+    return found
+
+
+def _mended(text: bytes) -> tuple[bytes, int]:
+    """The text with ``\\ufffd`` for every escape of half a pair, and how many there were."""
+    count = 0
+
+    def mend(escape: re.Match[bytes]) -> bytes:
+        nonlocal count
+        count += escape[1] is not None
+        return escape[0] if escape[1] is None else b"\\ufffd"
+
+    return _ESCAPE.sub(mend, text), count
