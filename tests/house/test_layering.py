@@ -113,6 +113,13 @@ LAYERS: Final = (
     "turnlog.importers.ait42_sessions",
     "turnlog.importers.ait42_sql",
     "turnlog.importers.ait42",
+    "turnlog.importers.taskerino_envelope",
+    "turnlog.importers.taskerino_attachments",
+    "turnlog.importers.taskerino_items",
+    "turnlog.importers.taskerino_sessions",
+    "turnlog.importers.taskerino_chunks",
+    "turnlog.importers.taskerino",
+    "turnlog.importers.detecting",
     "turnlog",
     # the service: what it is told, who may use it, and then itself
     "turnlog.service.settings",

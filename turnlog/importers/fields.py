@@ -28,6 +28,12 @@ class Notes:
         self.context_id = context_id
         self._said: list[Problem] = []
 
+    def of(self, path: str) -> Notes:
+        """The same notes, said of another file."""
+        notes = Notes(path)
+        notes._said = self._said
+        return notes
+
     def say(self, code: str, reason: str, place: str | None) -> None:
         """Add one."""
         self._said.append(Problem(self.path, code, reason, place, self.context_id))
