@@ -14,7 +14,7 @@ from turnlog.importers import ait42_sql
 from turnlog.importers.ait42_sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.fields import Notes, type_of
-from turnlog.importers.peeking import contents, decoded, elements, head, shape_of
+from turnlog.importers.peeking import contents, decoded, elements, shape
 from turnlog.importers.reading import Source, Unreadable
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
@@ -59,10 +59,10 @@ def _is_history(source: Source, name: str) -> bool:
         return ait42_sql.has_sessions(source, name)
     if not name.endswith(".json"):
         return False
-    shape = shape_of(head(source, name))
-    if shape.opening == b"[" and shape.keys & _TELLING and len(shape.keys & _KNOWN) > 1:
+    opening, keys = shape(source, name)
+    if opening == b"[" and keys & _TELLING and len(keys & _KNOWN) > 1:
         return True
-    return not shape.keys and shape.opening in (b"", b"[") and _is_named_so(name)
+    return not keys and opening in (b"", b"[") and _is_named_so(name)
 
 
 def _is_named_so(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import Final, NamedTuple
 
 import msgspec
@@ -12,6 +13,13 @@ from turnlog.importers.reading import Source, Unreadable
 
 HEAD_BYTES: Final = 64 * 1024
 """What is read of a file to see its shape."""
+
+LONG_HEAD_BYTES: Final = 4 * 1024 * 1024
+"""What is read of one whose head is taken up by a long text, so that few of its members are seen."""
+
+_KEYS_MIN: Final = 8
+_TOKENS_MAX: Final = 20_000
+"""Some 10 ms of looking."""
 
 _BOM: Final = b"\xef\xbb\xbf"
 _TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}:]', re.DOTALL)
@@ -38,14 +46,23 @@ def head(source: Source, name: str, length: int = HEAD_BYTES) -> bytes:
         return b""
 
 
+def shape(source: Source, name: str) -> Shape:
+    """The shape of a file."""
+    text = head(source, name)
+    seen = shape_of(text)
+    if len(text) < HEAD_BYTES or len(seen.keys) >= _KEYS_MIN or not seen.opening:
+        return seen
+    return shape_of(head(source, name, LONG_HEAD_BYTES))
+
+
 def shape_of(text: bytes) -> Shape:
     """The shape that the beginning of a JSON text shows, whether or not the rest of it is sound."""
-    text = text.removeprefix(_BOM).lstrip()
+    text = text[:LONG_HEAD_BYTES].removeprefix(_BOM).lstrip()
     opening, depth, keys, last = text[:1], 0, set[str](), b""
     wanted = {b"[": 2, b"{": 1}.get(opening)
     if wanted is None:
         return Shape(opening, frozenset())
-    for match in _TOKEN.finditer(text):
+    for match in islice(_TOKEN.finditer(text), _TOKENS_MAX):
         token = match[0]
         if token == b'"':
             break  # the text is cut inside a string

@@ -10,7 +10,7 @@ from typing import Any, Final, cast
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.fields import Notes, type_of
-from turnlog.importers.peeking import head, shape_of
+from turnlog.importers.peeking import shape, shape_of
 from turnlog.importers.reading import Source, Unreadable
 from turnlog.importers.taskerino_attachments import INDEX, STORE, Attachments
 from turnlog.importers.taskerino_chunks import Folders, read_folder
@@ -95,13 +95,13 @@ def _store(source: Source, folder: str, stores: dict[str, Attachments]) -> Attac
 def _is_collection(source: Source, name: str) -> bool:
     if not name.endswith(".json"):
         return False
-    shape = shape_of(head(source, name))
-    if is_envelope(shape):
+    seen = shape(source, name)
+    if is_envelope(seen):
         try:
-            shape = shape_of(payload(source, name, Notes(name))[: 64 * 1024])
+            seen = shape_of(payload(source, name, Notes(name)))
         except Unreadable:
             return name.rpartition("/")[2] == "sessions.json"
-    return shape.opening == b"[" and is_session(shape.keys)
+    return seen.opening == b"[" and is_session(seen.keys)
 
 
 def _read_collection(source: Source, name: str, attachments: Attachments) -> Iterator[Conversation | Problem]:

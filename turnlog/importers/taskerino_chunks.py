@@ -65,13 +65,13 @@ class Folders:
             if not self.source.path(prefix + name).is_file():
                 continue
             try:
-                shape = shape_of(payload(self.source, prefix + name, Notes(name))[: 64 * 1024])
+                seen = shape_of(payload(self.source, prefix + name, Notes(name)))
             except Unreadable:
                 broken = True
                 continue
-            if is_session(shape.keys):
+            if is_session(seen.keys):
                 return True
-            broken = not shape.keys
+            broken = not seen.keys
         within = self.source.path(folder) if folder else self.source.root
         return (broken and within.parent.name == "sessions") or any(
             _PART.fullmatch(f"{kind}/{path.name}")
@@ -180,7 +180,9 @@ def _items(
         found = _read(source, name, problems, notes)
         if len(problems) > before:
             continue
-        array: Any = found if isinstance(found, list) else _object(found, name, problems).get(member)
+        array: Any = found
+        if not isinstance(found, list):
+            array = _object(found, name, problems).get(member)
         if not isinstance(array, list):
             if len(problems) == before:
                 reason = f"it is {type_of(array)}, not an array"

@@ -42,7 +42,7 @@ def payload(source: Source, name: str, notes: Notes) -> bytes:
     """
     text = contents(source, name)
     for _ in range(_LAYERS_MAX):
-        if is_envelope(shape_of(text[: 64 * 1024])):
+        if is_envelope(shape_of(text)):
             text = _opened(text, name, notes)
         elif text.startswith(f'"{_GZIP}'.encode()):
             text = _unpacked(str(decoded(text, name)[0]), name)
