@@ -12,6 +12,7 @@ import msgspec
 import pytest
 from ait42_stores import HASH, codes, instance, message, read, session, sessions, source_of
 from hypothesis import given
+from storing import check_storable
 
 from eventstore.content import DataPart, TextPart
 from eventstore.limits import CONTEXT_METADATA_BYTES_MAX
@@ -158,6 +159,7 @@ def test_a_wrong_type_in_any_field_is_told_and_the_rest_goes_on(tmp_path: Path, 
             assert any(place and place.endswith(f".{name}") for _, place in codes(conversation)), name
             assert all(warning.context_id == conversation.id for warning in conversation.warnings)
             assert json.dumps(value) in json.dumps(msgspec.to_builtins(conversation)), name
+            check_storable(conversation)
 
 
 @pytest.mark.parametrize("place", ["instances", "chatHistory"])
@@ -194,6 +196,7 @@ def test_unknown_fields_are_kept(tmp_path: Path) -> None:
     assert kept["nulls"] == ["odd"]
     assert "[" * 50 in json.dumps(kept["source"]["deep"])  # as a text: no event nests so deeply
     assert source.messages[0].metadata["source"]["extra"] == [1]
+    check_storable(source)
 
 
 def test_what_attributes_cannot_hold_is_kept_beside_them(tmp_path: Path) -> None:
@@ -213,6 +216,7 @@ def test_what_attributes_cannot_hold_is_kept_beside_them(tmp_path: Path) -> None
     assert conversation.attributes["participants"][0]["branch"] == "agent-0"
     assert conversation.attributes["session"]["task"] == "t" * 100_000
     assert conversation.title == "t" * 1_000
+    check_storable(conversation)
 
 
 def test_ten_thousand_instances_do_not_break_a_context(tmp_path: Path) -> None:
@@ -307,6 +311,7 @@ def test_any_session_survives_with_all_its_facts(
 ) -> None:
     conversation = one(tmp_path_factory.mktemp("any"), told)
     assert not [code for code, _ in codes(conversation) if code != "unreadable_time"]
+    check_storable(conversation)
     assert source_of(conversation) == told
     for said, row in zip(conversation.messages, told["chatHistory"], strict=True):
         time = read_time(row["timestamp"])

@@ -8,7 +8,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from ait42_stores import (
     HASH,
@@ -27,6 +26,7 @@ from ait42_stores import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from storing import check_storable
 
 from eventstore.content import DataPart, TextPart
 from turnlog.importers.ait42 import Ait42
@@ -179,7 +179,7 @@ def test_any_text_and_any_type_in_a_column_is_accepted(tmp_path: Path) -> None:
     assert conversation.attributes["session"]["totalDuration"] == "inf"
     places = [place for code, place in codes(conversation) if code == "wrong_type" and place]
     assert [place.rpartition(".")[2] for place in places if "chat" in place] == ["role", "content"] * 2
-    assert msgspec.msgpack.encode(conversation.attributes)
+    check_storable(conversation)
 
 
 @SCHEMAS
@@ -259,6 +259,7 @@ def test_any_session_survives_with_all_its_facts(
     file = tmp_path_factory.mktemp("any") / "sessions.db"
     make_database(file, schema, [wanted])
     (conversation,), _ = read(file)
+    check_storable(conversation)
     assert not [code for code, _ in codes(conversation) if code != "unreadable_time"]
     said = source_of(conversation)
     for row in said["chatHistory"]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from storing import check_storable
 from taskerino_stores import (
     at,
     codes,
@@ -325,6 +326,7 @@ def test_a_wrong_type_in_any_field_is_told_and_the_rest_goes_on(tmp_path: Path, 
             assert not problems
             assert place in [where for _, _, where in codes(found[0])], place
             assert json.dumps(value) in json.dumps(msgspec.to_builtins(found[0])), place
+            check_storable(found[0])
 
 
 @pytest.mark.parametrize("value", [None, 5, "x", [1]])
@@ -415,6 +417,7 @@ def test_any_session_survives_with_all_its_facts(
     assert not problems
     lost = {code for _, code, _ in codes(conversation)} - {"attachments_elsewhere"}
     assert not lost
+    check_storable(conversation)
     said = {one.id: one for one in conversation.messages}
     kinds = {
         "screenshots": ("screenshots", None),
