@@ -108,6 +108,7 @@ LAYERS: Final = (
     "turnlog.importers.conversation",
     "turnlog.importers.times",
     "turnlog.importers.peeking",
+    "turnlog.importers.splitting",
     "turnlog.importers.fields",
     "turnlog.importers.keeping",
     "turnlog.importers.ait42_sessions",

@@ -13,9 +13,10 @@ from eventstore.content import Json
 from turnlog.importers import ait42_sql
 from turnlog.importers.ait42_sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.fields import Notes, type_of
-from turnlog.importers.peeking import contents, decoded, elements, shape
+from turnlog.importers.fields import Notes, problem_of, type_of
+from turnlog.importers.peeking import contents, decoded, shape
 from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.splitting import elements, opened
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
 
@@ -74,8 +75,8 @@ def _is_named_so(name: str) -> bool:
 def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
     try:
         mapping, _ = decoded(contents(source, name), name)
-    except Unreadable as problem:
-        yield Problem(problem.path, problem.code, problem.reason, problem.place)
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
         return
     if not isinstance(mapping, dict):
         yield Problem(name, "wrong_type", f"it is {type_of(mapping)}, not an object", "$")
@@ -90,32 +91,37 @@ def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[
 def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Conversation | Problem]:
     stem = PurePosixPath(name).stem
     workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
+    seen = set[bytes]()
     try:
-        sessions = elements(contents(source, name), name)
-    except Unreadable as problem:
-        yield Problem(problem.path, problem.code, problem.reason, problem.place)
-        return
-    seen = set[object]()
-    for index, text in enumerate(sessions):
-        place = Place(name, f"$[{index}]", workspace)
-        notes = Notes(name)
-        try:
-            session, mended = decoded(text, name, place.at)
-            if mended:
-                notes.say("lone_surrogate", f"{mended} halves of characters became U+FFFD", place.at)
-            if not isinstance(session, dict):
-                yield Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
-                continue
-            found = conversation(cast("dict[str, Json]", session), place, notes)
-        except Unreadable as problem:
-            yield Problem(problem.path, problem.code, problem.reason, problem.place)
-        except RecursionError:
-            yield Problem(name, "nested_too_deeply", "a value in it is nested too deeply", place.at)
-        else:
-            if found.id in seen:
-                said = Problem(
-                    name, "repeated_id", "a session with this id stands before", place.at, found.id
-                )
-                found = msgspec.structs.replace(found, warnings=(said, *found.warnings))
-            seen.add(found.id)
-            yield found
+        with opened(source, name) as file:
+            for index, text in enumerate(elements(file, name)):
+                found = _session(text, Place(name, f"$[{index}]", workspace))
+                if isinstance(found, Conversation):
+                    found = _told_if_repeated(found, f"$[{index}]", seen)
+                yield found
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
+
+
+def _session(text: bytes, place: Place) -> Conversation | Problem:
+    notes = Notes(place.path)
+    try:
+        session, mended = decoded(text, place.path, place.at)
+        if mended:
+            notes.say("lone_surrogate", f"{mended} halves of characters became U+FFFD", place.at)
+        if not isinstance(session, dict):
+            return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
+        return conversation(cast("dict[str, Json]", session), place, notes)
+    except Unreadable as unreadable:
+        return problem_of(unreadable)
+    except RecursionError:
+        return Problem(place.path, "nested_too_deeply", "a value in it is nested too deeply", place.at)
+
+
+def _told_if_repeated(found: Conversation, at: str, seen: set[bytes]) -> Conversation:
+    if found.id.bytes in seen:
+        reason = "a session with this id stands before"
+        said = Problem(found.origin, "repeated_id", reason, at, found.id)
+        return msgspec.structs.replace(found, warnings=(said, *found.warnings))
+    seen.add(found.id.bytes)
+    return found

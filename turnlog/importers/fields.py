@@ -7,6 +7,7 @@ from uuid import UUID
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Problem
+from turnlog.importers.reading import Unreadable
 from turnlog.importers.times import ReadTime, read_time
 
 _NAMES: Final[dict[type[Any], str]] = {
@@ -109,6 +110,11 @@ class Fields:
         if name not in self._noted:  # a field may be looked at twice
             self._noted.add(name)
             self.notes.say(code, reason, f"{self.place}.{name}")
+
+
+def problem_of(unreadable: Unreadable) -> Problem:
+    """What could not be taken, as it is reported."""
+    return Problem(unreadable.path, unreadable.code, unreadable.reason, unreadable.place)
 
 
 def type_of(value: Json) -> str:

@@ -82,7 +82,7 @@ def contents(source: Source, name: str) -> bytes:
     return source.bytes(name).removeprefix(_BOM)
 
 
-def decoded(text: bytes | msgspec.Raw, path: str, place: str | None = None) -> tuple[Json, int]:
+def decoded(text: bytes, path: str, place: str | None = None) -> tuple[Json, int]:
     """The value of a JSON text, and how many lone surrogates in it became U+FFFD: no UTF-8 holds them.
 
     JavaScript writes the halves of a cut pair as escapes. Raises ``Unreadable``.
@@ -90,34 +90,10 @@ def decoded(text: bytes | msgspec.Raw, path: str, place: str | None = None) -> t
     try:
         return msgspec.json.decode(text), 0
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        mended, count = _mended(bytes(text))
+        mended, count = _mended(text)
         if not count:
             raise Unreadable(path, "not_json", str(error), place) from error
     return decoded(mended, path, place)[0], count
-
-
-def elements(text: bytes, path: str) -> list[msgspec.Raw]:
-    """The elements of a JSON array, not yet decoded: one that is broken inside leaves the others whole.
-
-    Raises ``Unreadable``; a blank text is an empty array.
-    """
-    if not text.strip():
-        return []
-    try:
-        return msgspec.json.decode(text, type=list[msgspec.Raw])
-    except msgspec.ValidationError as error:
-        raise Unreadable(path, "wrong_type", f"it is no array: {error}", "$") from error
-    except (msgspec.DecodeError, RecursionError) as error:
-        mended, count = _mended(text)
-        if not count:
-            raise Unreadable(path, "not_json", str(error)) from error
-    found: list[msgspec.Raw] = []
-    end = 0
-    for element in elements(mended, path):  # as long as in the text itself, and at the same place
-        start = mended.index(bytes(element), end)
-        end = start + len(bytes(element))
-        found.append(msgspec.Raw(text[start:end]))
-    return found
 
 
 def _mended(text: bytes) -> tuple[bytes, int]:

@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.fields import Notes, type_of
+from turnlog.importers.fields import Notes, problem_of, type_of
 from turnlog.importers.peeking import shape, shape_of
 from turnlog.importers.reading import Source, Unreadable
 from turnlog.importers.taskerino_attachments import INDEX, STORE, Attachments
@@ -107,23 +107,23 @@ def _is_collection(source: Source, name: str) -> bool:
 def _read_collection(source: Source, name: str, attachments: Attachments) -> Iterator[Conversation | Problem]:
     whole = Notes(name)
     try:
-        sessions = collection(source, name, whole)
-    except Unreadable as problem:
-        yield Problem(problem.path, problem.code, problem.reason, problem.place)
-        return
+        for index, text in enumerate(collection(source, name, whole)):
+            yield _session(text, name, f"$[{index}]", attachments)
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
     yield from whole.said()
-    for index, text in enumerate(sessions):
-        place = f"$[{index}]"
-        notes = Notes(name)
-        try:
-            session: Any = element(text, place, notes)
-            if not isinstance(session, dict):
-                yield Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place)
-                continue
-            members = cast("dict[str, Json]", session)
-            recorded = unfold(members, name, place, notes)
-            yield conversation(Found(members, name, place), recorded, attachments, notes)
-        except Unreadable as problem:
-            yield Problem(problem.path, problem.code, problem.reason, problem.place)
-        except RecursionError:
-            yield Problem(name, "nested_too_deeply", "a value in it is nested too deeply", place)
+
+
+def _session(text: bytes, name: str, place: str, attachments: Attachments) -> Conversation | Problem:
+    notes = Notes(name)
+    try:
+        session: Any = element(text, place, notes)
+        if not isinstance(session, dict):
+            return Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place)
+        members = cast("dict[str, Json]", session)
+        recorded = unfold(members, name, place, notes)
+        return conversation(Found(members, name, place), recorded, attachments, notes)
+    except Unreadable as unreadable:
+        return problem_of(unreadable)
+    except RecursionError:
+        return Problem(name, "nested_too_deeply", "a value in it is nested too deeply", place)

@@ -11,7 +11,7 @@ import msgspec
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.fields import Notes, type_of
+from turnlog.importers.fields import Notes, problem_of, type_of
 from turnlog.importers.peeking import shape_of
 from turnlog.importers.reading import Source, Unreadable
 from turnlog.importers.taskerino_attachments import Attachments
@@ -142,8 +142,8 @@ def _sorted(folder: str, names: list[str], problems: list[Problem]) -> _Parts:
 def _read(source: Source, name: str, problems: list[Problem], notes: Notes) -> Any:
     try:
         return value(source, name, notes.of(name))
-    except Unreadable as problem:
-        problems.append(Problem(problem.path, problem.code, problem.reason, problem.place))
+    except Unreadable as unreadable:
+        problems.append(problem_of(unreadable))
         return None
 
 

@@ -7,14 +7,17 @@ import binascii
 import sys
 import zlib
 from array import array
+from collections.abc import Iterator
+from io import BytesIO
 from operator import mul
 from typing import Any, Final
 
 import msgspec
 
 from turnlog.importers.fields import Notes
-from turnlog.importers.peeking import Shape, contents, decoded, elements, shape_of
+from turnlog.importers.peeking import Shape, contents, decoded, shape, shape_of
 from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.splitting import elements, opened
 
 UNPACKED_BYTES_MAX: Final = 128 * 1024 * 1024
 """Of what was compressed: twenty of the longest sessions that the program speaks of."""
@@ -51,9 +54,9 @@ def payload(source: Source, name: str, notes: Notes) -> bytes:
     raise Unreadable(name, "bad_envelope", f"it has more than {_LAYERS_MAX} envelopes, one in the other")
 
 
-def is_envelope(shape: Shape) -> bool:
+def is_envelope(seen: Shape) -> bool:
     """Whether that is the shape of an envelope."""
-    return {"version", "data"} <= shape.keys and bool({"checksum", "compressed"} & shape.keys)
+    return {"version", "data"} <= seen.keys and bool({"checksum", "compressed"} & seen.keys)
 
 
 def value(source: Source, name: str, notes: Notes) -> Any:
@@ -63,12 +66,16 @@ def value(source: Source, name: str, notes: Notes) -> Any:
     return found
 
 
-def collection(source: Source, name: str, notes: Notes) -> list[msgspec.Raw]:
+def collection(source: Source, name: str, notes: Notes) -> Iterator[bytes]:
     """The elements of a file's array, not yet decoded. Raises ``Unreadable``."""
-    return elements(payload(source, name, notes), name)
+    if is_envelope(shape(source, name)):
+        yield from elements(BytesIO(payload(source, name, notes)), name)
+        return
+    with opened(source, name) as file:
+        yield from elements(file, name)
 
 
-def element(text: msgspec.Raw, place: str, notes: Notes) -> Any:
+def element(text: bytes, place: str, notes: Notes) -> Any:
     """One of them. Raises ``Unreadable``."""
     found, mended = decoded(text, notes.path, place)
     _note_mended(mended, notes, place)
