@@ -67,18 +67,40 @@ def test_shapes(text: bytes, opening: bytes, keys: set[str]) -> None:
 @given(value=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=5))
 def test_any_lone_surrogate_is_mended_and_counted(value: dict[str, str]) -> None:
     text = json.dumps(value).encode()
-    found, count = decoded(text, "x")
+    found, remarks = decoded(text, "x")
     lone = sum(0xD800 <= ord(letter) < 0xE000 for pair in value.items() for word in pair for letter in word)
     wanted = json.loads(text.decode())  # pairs of halves are one character to a reader
     if not lone:
-        assert (found, count) == (wanted, 0)
+        assert (found, remarks) == (wanted, ())
     else:
         assert msgspec.json.encode(found)
 
 
 def test_pairs_and_escaped_backslashes_are_left_alone() -> None:
     text = rb'["\ud83d\ude00", "\ud83d", "\\ud83d", "\ude00\ud83d", "\uFFFD"]'
-    assert decoded(text, "x") == (["\U0001f600", "\ufffd", "\\ud83d", "\ufffd\ufffd", "\ufffd"], 3)
+    found, remarks = decoded(text, "x")
+    assert found == ["\U0001f600", "\ufffd", "\\ud83d", "\ufffd\ufffd", "\ufffd"]
+    assert remarks == (("lone_surrogate", "3 halves of characters became U+FFFD"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (b'{"a": 1, "a": 2}', ["a"]),
+        (b'[{"b" : {"c" : 1, "d": 2, "c" : 3}}, {"b": 1, "b": 2, "b": 3}]', ["c", "b"]),
+        (b'{"a": "\\":", "b": "x\\\\", "c" : 1}', list[str]()),
+        (rb'{"a\\": 1, "b": 2}', list[str]()),
+    ],
+)
+def test_names_that_an_object_has_twice_are_told(text: bytes, names: list[str]) -> None:
+    _, remarks = decoded(text, "x")
+    assert [remark.code for remark in remarks] == ["repeated_key"] * len(names)
+    assert all(repr(name) in remark.reason for name, remark in zip(names, remarks, strict=True))
+
+
+def test_a_name_twice_beside_a_lone_surrogate_is_told() -> None:
+    _, remarks = decoded(rb'{"a": "\ud800", "a": 1}', "x")
+    assert [remark.code for remark in remarks] == ["lone_surrogate", "repeated_key"]
 
 
 @pytest.mark.parametrize("text", [b"[1", b"NaN", b"[1e999]", b'"\xff"', b"[" * 5_000, b"", b"1 2"])

@@ -74,10 +74,12 @@ def _is_named_so(name: str) -> bool:
 
 def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
     try:
-        mapping, _ = decoded(contents(source, name), name)
+        mapping, remarks = decoded(contents(source, name), name)
     except Unreadable as unreadable:
         yield problem_of(unreadable)
         return
+    for code, reason in remarks:
+        yield Problem(name, code, reason, "$")
     if not isinstance(mapping, dict):
         yield Problem(name, "wrong_type", f"it is {type_of(mapping)}, not an object", "$")
         return
@@ -106,9 +108,8 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
 def _session(text: bytes, place: Place) -> Conversation | Problem:
     notes = Notes(place.path)
     try:
-        session, mended = decoded(text, place.path, place.at)
-        if mended:
-            notes.say("lone_surrogate", f"{mended} halves of characters became U+FFFD", place.at)
+        session, remarks = decoded(text, place.path, place.at)
+        notes.remark(remarks, place.at)
         if not isinstance(session, dict):
             return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
         return conversation(cast("dict[str, Json]", session), place, notes)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, cast
 from uuid import UUID
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Problem
+from turnlog.importers.peeking import Remark
 from turnlog.importers.reading import Unreadable
 from turnlog.importers.times import ReadTime, read_time
 
@@ -38,6 +40,11 @@ class Notes:
     def say(self, code: str, reason: str, place: str | None) -> None:
         """Add one."""
         self._said.append(Problem(self.path, code, reason, place, self.context_id))
+
+    def remark(self, remarks: Iterable[Remark], place: str | None) -> None:
+        """Add what was lost between a text and its value."""
+        for code, reason in remarks:
+            self.say(code, reason, place)
 
     def said(self) -> tuple[Problem, ...]:
         """All of them, with the conversation's id, which may have been found after some."""

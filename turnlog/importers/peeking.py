@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+from contextlib import suppress
 from itertools import islice
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -22,7 +24,8 @@ _TOKENS_MAX: Final = 20_000
 """Some 10 ms of looking."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-_TOKEN: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|["\[\]{}:]', re.DOTALL)
+_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}:]', re.DOTALL)
+_NAMED: Final = re.compile(rb'(?<!\\)"[ \t\r\n]*+:')
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
     re.DOTALL,
@@ -82,18 +85,58 @@ def contents(source: Source, name: str) -> bytes:
     return source.bytes(name).removeprefix(_BOM)
 
 
-def decoded(text: bytes, path: str, place: str | None = None) -> tuple[Json, int]:
-    """The value of a JSON text, and how many lone surrogates in it became U+FFFD: no UTF-8 holds them.
+class Remark(NamedTuple):
+    """What a text says that its value does not."""
 
-    JavaScript writes the halves of a cut pair as escapes. Raises ``Unreadable``.
+    code: str
+    reason: str
+
+
+def decoded(text: bytes, path: str, place: str | None = None) -> tuple[Json, tuple[Remark, ...]]:
+    """The value of a JSON text, and what was lost on the way to it.
+
+    JavaScript writes the halves of a cut pair of surrogates as escapes, which no UTF-8 holds: they become
+    U+FFFD. Of members with one name the last one counts. Raises ``Unreadable``.
     """
     try:
-        return msgspec.json.decode(text), 0
+        value = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         mended, count = _mended(text)
         if not count:
             raise Unreadable(path, "not_json", str(error), place) from error
-    return decoded(mended, path, place)[0], count
+    else:
+        return value, _repeated(text, value)
+    value, remarks = decoded(mended, path, place)
+    return value, (Remark("lone_surrogate", f"{count} halves of characters became U+FFFD"), *remarks)
+
+
+def _repeated(text: bytes, value: Json) -> tuple[Remark, ...]:
+    """The names that an object has twice. Counting tells in most cases that there are none."""
+    members, values = 0, [value]
+    while values:
+        one: Any = values.pop()
+        if isinstance(one, dict):
+            found = cast("dict[str, Json]", one)
+            members += len(found)
+            values += found.values()
+        elif isinstance(one, list):
+            values += cast("list[Json]", one)
+    if sum(1 for _ in _NAMED.finditer(text)) == members:
+        return ()
+    names: dict[str, None] = {}
+
+    def remember(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+        members = dict(pairs)
+        if len(members) < len(pairs):
+            seen = set[str]()
+            names.update((name, None) for name, _ in pairs if name in seen or seen.add(name))
+        return members
+
+    with suppress(RecursionError):  # where that happens, nothing nested so deeply is of interest
+        json.loads(text, object_pairs_hook=remember)
+    return tuple(
+        Remark("repeated_key", f"an object in it has {name[:60]!r} more than once") for name in names
+    )
 
 
 def _mended(text: bytes) -> tuple[bytes, int]:

@@ -61,8 +61,8 @@ def is_envelope(seen: Shape) -> bool:
 
 def value(source: Source, name: str, notes: Notes) -> Any:
     """What a file says. Raises ``Unreadable``."""
-    found, mended = decoded(payload(source, name, notes), name)
-    _note_mended(mended, notes, None)
+    found, remarks = decoded(payload(source, name, notes), name)
+    notes.remark(remarks, "$")
     return found
 
 
@@ -77,14 +77,9 @@ def collection(source: Source, name: str, notes: Notes) -> Iterator[bytes]:
 
 def element(text: bytes, place: str, notes: Notes) -> Any:
     """One of them. Raises ``Unreadable``."""
-    found, mended = decoded(text, notes.path, place)
-    _note_mended(mended, notes, place)
+    found, remarks = decoded(text, notes.path, place)
+    notes.remark(remarks, place)
     return found
-
-
-def _note_mended(count: int, notes: Notes, place: str | None) -> None:
-    if count:
-        notes.say("lone_surrogate", f"{count} halves of characters became U+FFFD", place)
 
 
 def _opened(text: bytes, name: str, notes: Notes) -> bytes:
