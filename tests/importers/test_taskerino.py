@@ -201,6 +201,15 @@ def test_what_is_passed_over_is_counted_once_for_each_kind(tmp_path: Path) -> No
     assert all(Taskerino().claims(source, name) for name in source.files())
 
 
+def test_a_backup_that_is_asked_for_is_read(tmp_path: Path) -> None:
+    file = put(tmp_path, "sessions.1762.backup", [session()])
+    assert not Taskerino().recognises(Source(tmp_path))
+    assert Taskerino().recognises(Source(file))
+    found, problems = read(file)
+    assert len(found) == 1
+    assert not problems
+
+
 def test_a_compressed_twin_serves_where_the_file_itself_is_lost(tmp_path: Path) -> None:
     put_chunked(tmp_path, whole())
     folder = tmp_path / "sessions" / "session-1"

@@ -15,7 +15,10 @@ ELEMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
-_MARK: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{},]', re.DOTALL)
+_TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + _TEXT + rb')*+(["\[\]{},])', re.DOTALL)
+_NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb')*+(["\[\]{}])', re.DOTALL)
+"""What an element's own members are passed over with."""
 
 
 @contextmanager
@@ -39,23 +42,23 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
     """
     buffer, begun, scanned, depth, index = _beginning(file, path), 0, 0, 0, 0
     while buffer:
-        for mark in _MARK.finditer(buffer, scanned):
-            scanned = mark.start()
-            character = mark[0]
+        while mark := (_NEXT if depth < 2 else _NEXT_BRACKET).match(buffer, scanned):
+            scanned = mark.start(1)
+            character = mark[1]
             if character == b'"':
                 break  # a text that goes on in what is not read yet
-            scanned = mark.end()
+            end, scanned = scanned, mark.end()
             if character in (b"[", b"{"):
                 depth += 1
                 begun = scanned if depth == 1 else begun
             elif character == b"," and depth == 1:
-                yield buffer[begun : mark.start()]
+                yield buffer[begun:end]
                 begun, index = scanned, index + 1
             elif character in (b"]", b"}"):
                 depth -= 1
                 if depth == 0:
-                    if index or buffer[begun : mark.start()].strip():
-                        yield buffer[begun : mark.start()]
+                    if index or buffer[begun:end].strip():
+                        yield buffer[begun:end]
                     if buffer[scanned:].strip() or _read(file, path, _BLOCK_BYTES).strip():
                         raise Unreadable(path, "not_json", "there is more after the array's end")
                     return
@@ -64,9 +67,8 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
         if len(buffer) - begun > ELEMENT_BYTES_MAX:
             reason = f"it has more than {ELEMENT_BYTES_MAX:,} bytes"
             raise Unreadable(path, "element_too_large", reason, f"$[{index}]")
-        block = _read(
-            file, path, max(_BLOCK_BYTES, len(buffer) - begun)
-        )  # a long text is not scanned anew often
+        # The more is waiting the more is read, so that a long text is not scanned anew for every block.
+        block = _read(file, path, max(_BLOCK_BYTES, len(buffer) - begun))
         if not block:
             raise Unreadable(path, "not_json", "the array has no end", f"$[{index}]")
         buffer, begun, scanned = buffer[begun:] + block, 0, scanned - begun

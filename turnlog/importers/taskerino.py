@@ -24,8 +24,8 @@ LOOKED_FOR: Final = (
 )
 
 _SKIPPED: Final = {
-    "backups": re.compile(r"\.backup"),
-    "temporaries": re.compile(r"\.tmp"),
+    "backups": re.compile(r"\.backup[^/]*$"),
+    "temporaries": re.compile(r"\.tmp[^/]*$"),
     "write-ahead logs, whose entries are not replayed": re.compile(r"(^|/)wal\.(log|checkpoint)$"),
     "attachments, which are referred to by their hash": re.compile(rf"(^|/)({STORE}/.*|{re.escape(INDEX)})$"),
     "rollback points": re.compile(r"(^|/)rollback-points(/.*|-index\.json)$"),
@@ -46,12 +46,12 @@ class Taskerino:
         return any(
             _is_collection(source, name) or folders.of(name) is not None
             for name in source.files()
-            if not _reason_to_skip(name)
+            if not _reason_to_skip(source, name)
         )
 
     def claims(self, source: Source, name: str) -> bool:
         """Whether a file is Taskerino's, sound or not."""
-        if _reason_to_skip(name) or _is_collection(source, name):
+        if _reason_to_skip(source, name) or _is_collection(source, name):
             return True
         return Folders(source).of(name) is not None
 
@@ -62,7 +62,7 @@ class Taskerino:
         names: list[str] = []
         folders, stores = Folders(source), dict[str, Attachments]()
         for name in source.files():
-            if reason := _reason_to_skip(name):
+            if reason := _reason_to_skip(source, name):
                 skipped[reason] += 1
                 continue
             if folder is not None and (not folder or name.startswith(f"{folder}/")):
@@ -79,7 +79,10 @@ class Taskerino:
             yield Problem(".", "skipped", f"{count:,} {reason}")
 
 
-def _reason_to_skip(name: str) -> str | None:
+def _reason_to_skip(source: Source, name: str) -> str | None:
+    """Why a file is passed over; not one that is the whole source, which is what someone asked for."""
+    if source.root.is_file():
+        return None
     return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
 
 
