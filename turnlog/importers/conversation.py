@@ -61,13 +61,21 @@ class Message(msgspec.Struct, frozen=True):
     streamed: Streamed | None = None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A fact of a conversation that its attributes have no room for: recorded as a custom event."""
+
+    name: str
+    data: dict[str, Json]
+
+
 class Conversation(msgspec.Struct, frozen=True):
     """One context of a source, whole.
 
     ``id`` is stable: the source's own, or made of what identifies it there (``stable_id``). ``origin`` is the
     path inside the source. ``messages`` have parents before children. ``branches`` name their heads.
-    ``attributes`` hold, under ``import``, the origin, the format and what we do not model. ``files`` are all
-    that it was read from, when that is more than ``origin``: what may be deleted once it is verified.
+    ``attributes`` hold, under ``import``, the origin, the format and what we do not model; ``kept`` is what
+    is too large for them. ``files`` are all that it was read from, when that is more than ``origin``: what may
+    be deleted once it is verified. ``updated_at``, where the source says it: of two copies the later is newer.
     """
 
     id: UUID
@@ -85,6 +93,8 @@ class Conversation(msgspec.Struct, frozen=True):
     state_detail: Json = None
     warnings: tuple[Problem, ...] = ()
     files: tuple[str, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    updated_at: int | None = None
 
 
 class Problem(msgspec.Struct, frozen=True):

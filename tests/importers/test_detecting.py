@@ -1,0 +1,84 @@
+"""Detection: by shape, several formats at once, and a refusal that says what was looked for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ait42_stores import HASH, SCHEMA_B, make_database, session
+from taskerino_stores import put, put_chunked
+from taskerino_stores import session as taskerino_session
+
+from turnlog.importers.detecting import FORMATS, detect, unclaimed
+from turnlog.importers.reading import Source, Unreadable
+
+
+def formats(root: Path) -> list[str]:
+    """The names of what is found."""
+    return [importer.format for importer in detect(Source(root))]
+
+
+@pytest.mark.parametrize("name", ["x.json", "deep/er/any name.json", f"sessions/{HASH}.json"])
+def test_names_of_folders_and_files_decide_nothing(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps([session()]))
+    assert formats(tmp_path) == formats(file) == ["ait42"]
+    file.write_text(json.dumps([taskerino_session()]))
+    assert formats(tmp_path) == formats(file) == ["taskerino"]
+
+
+def test_a_long_text_does_not_hide_the_shape(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps([session(id="i" * 1_000_000, task="t" * 1_000_000)]))
+    assert formats(tmp_path) == ["ait42"]
+    (tmp_path / "a.json").write_text(json.dumps([taskerino_session(description="t" * 1_000_000)]))
+    assert formats(tmp_path) == ["taskerino"]
+
+
+def test_a_database_is_known_whatever_its_name(tmp_path: Path) -> None:
+    file = make_database(tmp_path / "history.bin", SCHEMA_B, [session()])
+    assert formats(tmp_path) == formats(file) == ["ait42"]
+
+
+def test_several_formats_can_lie_in_one_source(tmp_path: Path) -> None:
+    put_chunked(tmp_path / "b" / "db", taskerino_session())
+    (tmp_path / "a.json").write_text(json.dumps([session()]))
+    source = Source(tmp_path)
+    found = detect(source)
+    assert [importer.format for importer in found] == ["ait42", "taskerino"]
+    said = [one for importer in found for one in importer.read(source)]
+    assert len(said) == 2
+    assert not list(unclaimed(source, found))
+
+
+def test_files_of_no_format_are_told(tmp_path: Path) -> None:
+    put(tmp_path, "sessions", [taskerino_session()])
+    (tmp_path / "broken.json").write_text("{")
+    (tmp_path / "notes.txt").write_text("x")
+    source = Source(tmp_path)
+    told = [(problem.path, problem.code) for problem in unclaimed(source, detect(source))]
+    assert told == [("broken.json", "unrecognised"), ("notes.txt", "unrecognised")]
+
+
+def test_an_unknown_source_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes.json").write_text("[1, 2]")
+    with pytest.raises(Unreadable) as refused:
+        detect(Source(tmp_path))
+    assert refused.value.code == "nothing_recognised"
+    assert all(name in refused.value.reason for name in FORMATS)
+    with pytest.raises(Unreadable) as refused:
+        detect(Source(tmp_path / "absent"))
+    assert refused.value.code == "nothing_recognised"
+
+
+def test_one_can_insist_on_a_format(tmp_path: Path) -> None:
+    file = tmp_path / "broken.json"
+    file.write_text("{")
+    (importer,) = detect(Source(file), "ait42")
+    assert importer.format == "ait42"
+    assert len(list(importer.read(Source(file)))) == 1
+    with pytest.raises(Unreadable) as refused:
+        detect(Source(file), "word")
+    assert refused.value.code == "unknown_format"
+    assert "ait42, taskerino" in refused.value.reason

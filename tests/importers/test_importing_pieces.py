@@ -1,0 +1,147 @@
+"""The pieces that importers share: times, shapes, mended text, and what attributes can hold."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from turnlog.importers.conversation import Kept
+from turnlog.importers.keeping import fit, plain
+from turnlog.importers.peeking import decoded, shape_of
+from turnlog.importers.reading import Unreadable
+from turnlog.importers.times import read_milliseconds, read_time
+
+MOMENT = 1_762_682_400_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "after", "assumed"),
+    [
+        ("2025-11-09T10:00:00Z", 0, False),
+        ("2025-11-09T10:00:00.123Z", 123_000, False),
+        ("2025-11-09t10:00:00.5z", 500_000, False),
+        ("2025-11-09T10:00:00.123456789+00:00", 123_456, False),
+        ("2025-11-09T19:00:00+09:00", 0, False),
+        ("2025-11-09 10:00:00.25 UTC", 250_000, False),
+        ("2025-11-09 10:00:00", 0, True),
+        (" 2025-11-09T10:00:00\n", 0, True),
+    ],
+)
+def test_times_of_every_form(text: str, after: int, assumed: bool) -> None:
+    assert read_time(text) == (MOMENT + after, assumed)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "now", "2025-13-01", "9999-01-01", "0001-01-01", "2025-11-09T25:00:00Z"]
+)
+def test_what_is_no_time(text: str) -> None:
+    assert read_time(text) is None
+
+
+def test_milliseconds() -> None:
+    assert read_milliseconds(MOMENT / 1000) == (MOMENT, False)
+    assert read_milliseconds(1e300) is None
+    assert read_milliseconds(-1e14) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "opening", "keys"),
+    [
+        (b"", b"", set[str]()),
+        (b'\xef\xbb\xbf [ {"a": {"b": 1}, "c": "d:", "e": [{"f": 1}]}, {"g": 1', b"[", {"a", "c", "e", "g"}),
+        (b'{"a": "x\\": {", "b": [{"c": 1}], "d"', b"{", {"a", "b"}),
+        (b'{"a": "cut {"', b"{", {"a"}),
+        (b'["a", "b"]', b"[", set[str]()),
+        (b"nonsense", b"n", set[str]()),
+    ],
+)
+def test_shapes(text: bytes, opening: bytes, keys: set[str]) -> None:
+    assert shape_of(text) == (opening, keys)
+
+
+@given(value=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=5))
+def test_any_lone_surrogate_is_mended_and_counted(value: dict[str, str]) -> None:
+    text = json.dumps(value).encode()
+    found, remarks = decoded(text, "x")
+    lone = sum(0xD800 <= ord(letter) < 0xE000 for pair in value.items() for word in pair for letter in word)
+    wanted = json.loads(text.decode())  # pairs of halves are one character to a reader
+    if not lone:
+        assert (found, remarks) == (wanted, ())
+    else:
+        assert msgspec.json.encode(found)
+
+
+def test_pairs_and_escaped_backslashes_are_left_alone() -> None:
+    text = rb'["\ud83d\ude00", "\ud83d", "\\ud83d", "\ude00\ud83d", "\uFFFD"]'
+    found, remarks = decoded(text, "x")
+    assert found == ["\U0001f600", "\ufffd", "\\ud83d", "\ufffd\ufffd", "\ufffd"]
+    assert remarks == (("lone_surrogate", "3 halves of characters became U+FFFD"),)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        (b'{"a": 1, "a": 2}', ["a"]),
+        (b'[{"b" : {"c" : 1, "d": 2, "c" : 3}}, {"b": 1, "b": 2, "b": 3}]', ["c", "b"]),
+        (b'{"a": "\\":", "b": "x\\\\", "c" : 1}', list[str]()),
+        (rb'{"a\\": 1, "b": 2}', list[str]()),
+    ],
+)
+def test_names_that_an_object_has_twice_are_told(text: bytes, names: list[str]) -> None:
+    _, remarks = decoded(text, "x")
+    assert [remark.code for remark in remarks] == ["repeated_key"] * len(names)
+    assert all(repr(name) in remark.reason for name, remark in zip(names, remarks, strict=True))
+
+
+def test_a_name_twice_beside_a_lone_surrogate_is_told() -> None:
+    _, remarks = decoded(rb'{"a": "\ud800", "a": 1}', "x")
+    assert [remark.code for remark in remarks] == ["lone_surrogate", "repeated_key"]
+
+
+@pytest.mark.parametrize("text", [b"[1", b"NaN", b"[1e999]", b'"\xff"', b"[" * 5_000, b"", b"1 2"])
+def test_what_is_no_json_is_refused(text: bytes) -> None:
+    with pytest.raises(Unreadable) as refused:
+        decoded(text, "x", "$[3]")
+    assert (refused.value.code, refused.value.place) == ("not_json", "$[3]")
+
+
+def test_plain_values() -> None:
+    assert plain({"a": [1, 1 << 70, float("inf"), None]}) == {"a": [1, {"json": str(1 << 70)}, "inf", None]}
+    assert plain([[[1]]], 2) == [[{"json": "[1]"}]]
+
+
+def restored(attributes: dict[str, Any], kept: tuple[Kept, ...]) -> Any:
+    """Attributes with everything back in its place."""
+    texts: dict[str, str] = {}
+    forms: dict[str, str] = {}
+    for one in kept:
+        texts[one.data["place"]] = texts.get(one.data["place"], "") + one.data["text"]
+        forms[one.data["place"]] = one.data["form"]
+
+    def back(value: Any) -> Any:
+        if isinstance(value, dict):
+            if value.keys() == {"kept", "bytes"}:  # pyright: ignore[reportUnknownMemberType] -- decoded JSON
+                text = texts[value["kept"]]
+                return text if forms[value["kept"]] == "text" else back(json.loads(text))
+            return {name: back(member) for name, member in value.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- decoded JSON
+        return [back(item) for item in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- decoded JSON
+
+    return back(attributes)
+
+
+TEXTS = st.integers(0, 3_000).map(lambda length: "é" * length)
+MEMBERS = st.dictionaries(st.text(max_size=3), TEXTS | st.lists(TEXTS | st.integers(0, 9)), max_size=5)
+
+
+@given(value=st.dictionaries(st.text(max_size=3), MEMBERS, max_size=5), most=st.integers(20_000, 40_000))
+def test_attributes_fit_and_nothing_of_them_is_lost(value: dict[str, Any], most: int) -> None:
+    fitting, kept = fit(value, most)
+    assert len(msgspec.msgpack.encode(fitting)) <= most
+    assert restored(fitting, kept) == value
+    if len(msgspec.msgpack.encode(value)) <= most:
+        assert (fitting, kept) == (value, ())

@@ -1,0 +1,57 @@
+"""Which formats a source holds, by the shape of its files; the registry of all that we import."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final, NamedTuple, Protocol
+
+from turnlog.importers import ait42, taskerino
+from turnlog.importers.conversation import Importer, Problem
+from turnlog.importers.reading import Source, Unreadable
+
+
+class Claiming(Importer, Protocol):
+    """An importer that says of each file whether it is of its format, sound or not."""
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether reading the source tells of this file."""
+        ...
+
+
+class Format(NamedTuple):
+    """A format that can be imported, and the shape by which it is known."""
+
+    importer: Claiming
+    looked_for: str
+
+
+FORMATS: Final[dict[str, Format]] = {
+    one.importer.format: one
+    for one in (Format(ait42.Ait42(), ait42.LOOKED_FOR), Format(taskerino.Taskerino(), taskerino.LOOKED_FOR))
+}
+"""Every format by its name, which is what ``--format`` takes."""
+
+
+def detect(source: Source, insist: str | None = None) -> list[Claiming]:
+    """The importers for what is in a source; the one insisted on, whatever is there.
+
+    Raises ``Unreadable`` with code ``unknown_format`` or ``nothing_recognised``, which says what was looked
+    for.
+    """
+    if insist is not None:
+        if insist not in FORMATS:
+            reason = f"there is no format {insist!r}; there are {', '.join(FORMATS)}"
+            raise Unreadable(str(source.root), "unknown_format", reason)
+        return [FORMATS[insist].importer]
+    found = [one.importer for one in FORMATS.values() if one.importer.recognises(source)]
+    if not found:
+        looked = "; ".join(f"{name}: {one.looked_for}" for name, one in FORMATS.items())
+        raise Unreadable(str(source.root), "nothing_recognised", f"it holds none of these. {looked}")
+    return found
+
+
+def unclaimed(source: Source, importers: list[Claiming]) -> Iterator[Problem]:
+    """The files of which none of the importers will tell, so that nothing is passed over in silence."""
+    for name in source.files():
+        if not any(importer.claims(source, name) for importer in importers):
+            yield Problem(name, "unrecognised", "it is of no format that was found here")

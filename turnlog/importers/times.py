@@ -1,0 +1,42 @@
+"""When things happened: the ways in which sources write a time, read as microseconds since the epoch."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from eventstore.events import NUMBER_MAX
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND: Final = timedelta(microseconds=1)
+
+
+class ReadTime(NamedTuple):
+    """``assumed_utc``: the text named no zone, as SQLite's ``datetime('now')`` does, which is in UTC."""
+
+    at: int
+    assumed_utc: bool = False
+
+
+def read_time(text: str) -> ReadTime | None:
+    """A time as JavaScript, Rust (RFC 3339, and with `` UTC`` at the end) or SQLite writes it.
+
+    None if it is none of these, or outside of what an event can hold. Digits below a microsecond are cut.
+    """
+    try:
+        moment = datetime.fromisoformat(text.strip().upper().removesuffix(" UTC"))
+    except ValueError:
+        return None
+    assumed = moment.tzinfo is None and not text.rstrip().upper().endswith(" UTC")
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return _bounded((moment - _EPOCH) // _MICROSECOND, assumed)
+
+
+def read_milliseconds(number: float) -> ReadTime | None:
+    """A time as ``Date.now()`` gives it."""
+    return _bounded(round(number * 1000)) if abs(number) < NUMBER_MAX else None
+
+
+def _bounded(at: int, assumed_utc: bool = False) -> ReadTime | None:
+    return ReadTime(at, assumed_utc) if abs(at) <= NUMBER_MAX else None
