@@ -65,7 +65,8 @@ class Conversation(msgspec.Struct, frozen=True):
 
     ``id`` is stable: the source's own, or made of what identifies it there (``stable_id``). ``origin`` is the
     path inside the source. ``messages`` have parents before children. ``branches`` name their heads.
-    ``attributes`` hold, under ``import``, the origin, the format and what we do not model.
+    ``attributes`` hold, under ``import``, the origin, the format and what we do not model. ``files`` are all
+    that it was read from, when that is more than ``origin``: what may be deleted once it is verified.
     """
 
     id: UUID
@@ -82,16 +83,21 @@ class Conversation(msgspec.Struct, frozen=True):
     state: str | None = None
     state_detail: Json = None
     warnings: tuple[Problem, ...] = ()
+    files: tuple[str, ...] = ()
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """What could not be read, or not as it stands. ``place``: a JSON path or a line."""
+    """What could not be read, or not as it stands. ``place``: a JSON path or a line.
+
+    A ``warning`` is no failure: nothing is missing for it.
+    """
 
     path: str
     code: str
     reason: str
     place: str | None = None
     context_id: UUID | None = None
+    warning: bool = False
 
 
 class Importer(Protocol):

@@ -1,0 +1,331 @@
+"""Verifying: a conversation against what the views answer, by content, field by field and chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, cast
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json, Part, TextPart, fold
+from eventstore.events import ChunkReceived, MessageAppended, StreamFinalized, StreamStarted
+from projections.answers import ContextState, MessageBody, MessageEntry
+from projections.metadata import same_json
+from projections.timetravel import NOW, AtVersion, Moment
+from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+from turnlog.importers.recording import IMPORT, branches_of, metadata_of, tags_of, without_copies
+
+PAGE_MESSAGES: Final = 1_000
+PAGE_CHUNKS: Final = 10_000
+
+SHOWN_CHARACTERS: Final = 60
+"""Of a value in a difference: enough to recognise it; it is cut around the first character that differs."""
+
+MISSING: Final = "message"
+"""The field of a difference that says: the message is not there, or should not be."""
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What is not as the source has it. ``field``: a name, or a path such as ``chunks/17/delta``."""
+
+    context_id: UUID
+    message_id: UUID | None
+    field: str
+    expected: str
+    found: str
+
+
+class Compared(NamedTuple):
+    """What a comparison saw: the context, each message's parent, and what differs."""
+
+    state: ContextState
+    parents: dict[UUID, UUID | None]
+    differences: list[Difference]
+
+
+class _Events(NamedTuple):
+    """What only the events themselves tell of messages: metadata, and when streams ended."""
+
+    metadata: dict[UUID, dict[str, Json] | None]
+    ended_at: dict[UUID, int | None]
+
+
+class _Findings:
+    """Gathers the differences of one context."""
+
+    def __init__(self, context_id: UUID) -> None:
+        self.context_id = context_id
+        self.differences: list[Difference] = []
+
+    def add(self, message_id: UUID | None, field: str, expected: object, found: object) -> None:
+        shown = (_shown(expected, found), _shown(found, expected))
+        self.differences.append(Difference(self.context_id, message_id, field, *shown))
+
+    def check(self, message_id: UUID | None, field: str, expected: Json, found: Json) -> None:
+        if not same_json(expected, found):
+            self.add(message_id, field, expected, found)
+
+
+async def compare(
+    log: Turnlog,
+    conversation: Conversation,
+    *,
+    workspace: str | None = None,
+    before: int = 0,
+    version: int | None = None,
+) -> Compared:
+    """Compare a conversation with its context as it was at ``version``; None: as it is now.
+
+    What was there at version ``before`` was not brought in with this conversation. Then a later copy adds and
+    changes but takes nothing away: members, branches and messages beyond its own are no difference, and the
+    synthesised times of messages that an earlier copy brought are those that it had.
+
+    Raises ``NotFound`` when there is no such context.
+    """
+    moment: Moment = NOW if version is None else AtVersion(version)
+    findings = _Findings(conversation.id)
+    state = await log.queries.context(conversation.id, moment)
+    parents = await _compare_messages(log, conversation, before, moment, state, findings)
+    _compare_context(conversation, workspace, state, before > 0, parents, findings)
+    return Compared(state, parents, findings.differences)
+
+
+def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUID | None]) -> bool:
+    """Whether a branch that is at ``current`` went on from ``head``."""
+    while current is not None and current != head:
+        current = parents.get(current)
+    return current == head
+
+
+def lacks(expected: Json, found: Json) -> bool:
+    """Whether anything in one JSON value is not in the other; null and absent are one here, as in a patch."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        members = cast("dict[str, Json]", expected)
+        return any(lacks(value, found.get(name)) for name, value in members.items())
+    return not same_json(expected, found)
+
+
+def _compare_context(
+    conversation: Conversation,
+    workspace: str | None,
+    state: ContextState,
+    is_later: bool,
+    parents: Mapping[UUID, UUID | None],
+    findings: _Findings,
+) -> None:
+    wanted = workspace or conversation.workspace or (None if is_later else "default")
+    if wanted is not None:
+        findings.check(None, "workspace", wanted, state.workspace)
+    members: tuple[tuple[str, Json, Json], ...] = (
+        ("title", conversation.title, state.title),
+        ("config", conversation.config, state.config),
+        ("attributes", conversation.attributes, without_copies(state.attributes)),
+        ("tags", tags_of(conversation), state.tags),
+        ("state", conversation.state, state.state),
+        ("state_detail", conversation.state_detail, state.state_detail),
+    )
+    for field, expected, found in members:
+        if not is_later:
+            findings.check(None, field, expected, found)
+        elif expected not in (None, []) and lacks(expected, found):
+            findings.add(None, field, expected, found)
+    branches = branches_of(conversation)
+    for name, head in branches.items():
+        current = state.branches.get(name)
+        if name not in state.branches or not (
+            current == head or (is_later and is_ahead(head, current, parents))
+        ):
+            findings.add(None, f"branches/{name}", head, current)
+    for name in () if is_later else state.branches.keys() - branches.keys():
+        findings.add(None, f"branches/{name}", "no such branch", state.branches[name])
+    findings.check(None, "active_branch", conversation.active_branch, state.active_branch)
+
+
+async def _compare_messages(
+    log: Turnlog,
+    conversation: Conversation,
+    before: int,
+    moment: Moment,
+    state: ContextState,
+    findings: _Findings,
+) -> dict[UUID, UUID | None]:
+    events = _events(log, conversation.id, state.version)
+    expected = {message.id: message for message in conversation.messages}
+    parents: dict[UUID, UUID | None] = {}
+    added: list[UUID] = []
+    cursor: str | None = None
+    while True:
+        page = await log.queries.messages(
+            conversation.id, all_branches=True, limit=PAGE_MESSAGES, after=cursor, moment=moment
+        )
+        for entry in page.items:
+            parents[entry.id] = entry.parent_id
+            is_new = entry.version > before
+            if is_new:
+                added.append(entry.id)
+            message = expected.get(entry.id)
+            if message is not None:
+                body = await log.queries.body(entry.id, moment)
+                await _compare_message(log, message, body, events, is_new, findings)
+            elif is_new:
+                findings.add(entry.id, MISSING, "no such message", "a message")
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    for message in conversation.messages:
+        if message.id not in parents:
+            findings.add(message.id, MISSING, "a message", "no such message")
+    _compare_order(conversation, added, findings)
+    return parents
+
+
+def _compare_order(conversation: Conversation, added: list[UUID], findings: _Findings) -> None:
+    """Those that came with this copy stand in its order."""
+    came = set(added)
+    wanted = [message.id for message in conversation.messages if message.id in came]
+    known = set(wanted)
+    there = [message_id for message_id in added if message_id in known]
+    for index, (expected, found) in enumerate(zip(wanted, there, strict=True)):
+        if expected != found:
+            findings.add(expected, "order", f"message {index} is {expected}", f"message {index} is {found}")
+            return
+
+
+def _events(log: Turnlog, context_id: UUID, version: int) -> _Events:
+    events = _Events({}, {})
+    for commit in log.store.read_context(context_id, 1, version):
+        for record in commit.records:
+            if isinstance(record, (MessageAppended, StreamStarted)):
+                events.metadata[record.message_id] = record.metadata
+            elif isinstance(record, StreamFinalized):
+                events.ended_at[record.message_id] = record.occurred_at
+    return events
+
+
+async def _compare_message(
+    log: Turnlog,
+    message: Message,
+    body: MessageBody,
+    events: _Events,
+    is_new: bool,
+    findings: _Findings,
+) -> None:
+    entry, streamed, key = body.entry, message.streamed, message.id
+    compares_times = is_new or message.time_source == "source"
+    if entry.redacted:
+        findings.add(key, "redacted", False, True)
+        return
+    findings.check(key, "parent_id", message.parent_id, entry.parent_id)
+    findings.check(key, "role", message.role, entry.role)
+    findings.check(key, "streamed", streamed is not None, entry.streamed)
+    if is_new:
+        findings.check(key, "branch", message.branch, entry.branch)
+    metadata, stored = metadata_of(message), events.metadata.get(key)
+    if compares_times:
+        findings.check(key, "metadata", metadata, stored)
+    else:
+        findings.check(key, "metadata", _without_notes(metadata), _without_notes(stored))
+    if streamed is None:
+        findings.check(key, "message_type", message.message_type, entry.message_type)
+        if compares_times:
+            findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
+        _compare_parts(message, message.parts, body, findings)
+    elif entry.streamed:
+        pieces = ((chunk.kind, chunk.part, chunk.delta) for chunk in streamed.chunks)
+        _compare_parts(message, message.parts or fold(pieces), body, findings)
+        await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
+
+
+def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
+    """Metadata without what is noted of times: those that were synthesised are an earlier copy's."""
+    return {name: value for name, value in (metadata or {}).items() if name != IMPORT}
+
+
+def _compare_parts(
+    message: Message, expected: tuple[Part, ...], body: MessageBody, findings: _Findings
+) -> None:
+    if len(expected) != len(body.parts):
+        findings.add(message.id, "parts", f"{len(expected)} parts", f"{len(body.parts)} parts")
+    for index, (part, found) in enumerate(zip(expected, body.parts, strict=False)):
+        if isinstance(part, TextPart) and isinstance(found, TextPart):
+            if part.text != found.text:
+                findings.add(message.id, f"parts/{index}/text", part.text, found.text)
+        else:
+            findings.check(
+                message.id, f"parts/{index}", msgspec.to_builtins(part), msgspec.to_builtins(found)
+            )
+    text = "".join(part.text for part in expected if type(part) is TextPart)
+    if text != body.text:
+        findings.add(message.id, "text", text, body.text)
+
+
+async def _compare_stream(
+    log: Turnlog,
+    message: Message,
+    streamed: Streamed,
+    entry: MessageEntry,
+    events: _Events,
+    compares_times: bool,
+    findings: _Findings,
+) -> None:
+    key, timeline = message.id, await log.queries.timeline(message.id)
+    checked: tuple[tuple[str, Json, Json], ...] = (
+        ("model", streamed.model, timeline.model),
+        ("outcome", streamed.outcome or "interrupted", timeline.outcome),
+        ("finish_reason", streamed.finish_reason, timeline.finish_reason),
+        ("usage", streamed.usage, timeline.usage),
+        ("error", streamed.error, timeline.error),
+        ("chunks", len(streamed.chunks), timeline.chunks),
+    )
+    for field, expected, found in checked:
+        findings.check(key, field, expected, found)
+    if compares_times:
+        findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
+        findings.check(key, "completed_at", streamed.completed_at, events.ended_at.get(key))
+    reached = 0
+    while reached < len(streamed.chunks):
+        page = await log.queries.chunks(key, after=reached, limit=PAGE_CHUNKS)
+        if not page.chunks:
+            return
+        for sequence, chunk in enumerate(page.chunks, reached + 1):
+            if sequence <= len(streamed.chunks):
+                expected = streamed.chunks[sequence - 1]
+                if not _is_same(expected, chunk, sequence, compares_times):
+                    _add_chunk(key, expected, chunk, sequence, compares_times, findings)
+        reached += len(page.chunks)
+
+
+def _is_same(expected: Chunk, found: ChunkReceived, sequence: int, compares_times: bool) -> bool:
+    return (
+        expected.delta == found.delta
+        and (expected.at == found.at or not compares_times)
+        and expected.kind == found.kind
+        and expected.part == found.part
+        and found.sequence == sequence
+    )
+
+
+def _add_chunk(
+    key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: _Findings
+) -> None:
+    place = f"chunks/{sequence}"
+    findings.check(key, f"{place}/delta", expected.delta, found.delta)
+    findings.check(key, f"{place}/kind", expected.kind, found.kind)
+    findings.check(key, f"{place}/part", expected.part, found.part)
+    findings.check(key, f"{place}/sequence", sequence, found.sequence)
+    if times:
+        findings.check(key, f"{place}/at", expected.at, found.at)
+
+
+def _shown(value: object, other: object) -> str:
+    """A value as JSON, cut around where it begins to differ from another."""
+    text, against = (msgspec.json.encode(each).decode() for each in (value, other))
+    if len(text) <= SHOWN_CHARACTERS:
+        return text
+    pairs = enumerate(zip(text, against, strict=False))
+    first = next((at for at, (a, b) in pairs if a != b), min(len(text), len(against)))
+    start = max(0, min(first - SHOWN_CHARACTERS // 2, len(text) - SHOWN_CHARACTERS))
+    end = start + SHOWN_CHARACTERS
+    return ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
