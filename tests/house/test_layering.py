@@ -107,6 +107,7 @@ LAYERS: Final = (
     "turnlog.importers.reading",
     "turnlog.importers.conversation",
     "turnlog.importers.recording",
+    "turnlog.importers.differences",
     "turnlog.importers.verifying",
     "turnlog.importers.planning",
     "turnlog.importers.backup",

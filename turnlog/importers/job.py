@@ -22,6 +22,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers import report
 from turnlog.importers.backup import same_file
 from turnlog.importers.conversation import Conversation, Importer, Problem
+from turnlog.importers.differences import Difference
 from turnlog.importers.planning import Plan, plan_later, plan_new
 from turnlog.importers.reading import Source
 from turnlog.importers.recording import copies_in, digest_of
@@ -34,7 +35,7 @@ from turnlog.importers.report import (
     Status,
     Warned,
 )
-from turnlog.importers.verifying import Compared, Difference, compare
+from turnlog.importers.verifying import Compared, compare
 
 BATCH_CONTEXTS: Final = 256
 """Contexts that share a sync of the disk and a wait for the views."""
@@ -88,18 +89,19 @@ async def bring_over(
     With ``dry`` nothing is written, and ``log`` may be None: then everything is new.
     """
     batch: list[Conversation] = []
+    ids: set[UUID] = set()
     size = 0
     for item in _read(source, importers, settings.only):
         if isinstance(item, Problem):
             yield ProblemLine(item.path, item.code, item.reason, item.place, item.context_id, item.warning)
             continue
-        again = any(item.id == other.id for other in batch)
         item_bytes = _bytes_of(item)
-        if batch and (again or len(batch) == BATCH_CONTEXTS or size + item_bytes > BATCH_BYTES):
+        if batch and (item.id in ids or len(batch) == BATCH_CONTEXTS or size + item_bytes > BATCH_BYTES):
             for line in await _bring_batch(log, batch, settings, dry=dry):
                 yield line
-            batch, size = [], 0
+            batch, ids, size = [], set(), 0
         batch.append(item)
+        ids.add(item.id)
         size += item_bytes
     for line in await _bring_batch(log, batch, settings, dry=dry):
         yield line

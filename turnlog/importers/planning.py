@@ -27,6 +27,7 @@ from eventstore.limits import COMMIT_EVENTS_MAX
 from projections.answers import ContextState
 from projections.metadata import same_json
 from turnlog.importers.conversation import Conversation
+from turnlog.importers.differences import MISSING, Difference
 from turnlog.importers.reading import stable_id
 from turnlog.importers.recording import (
     COMMIT_BYTES,
@@ -38,7 +39,7 @@ from turnlog.importers.recording import (
     tags_of,
     with_copies,
 )
-from turnlog.importers.verifying import MISSING, Compared, Difference, is_ahead, lacks
+from turnlog.importers.verifying import Compared, is_ahead, lacks
 
 DEFAULT_WORKSPACE: Final = "default"
 

@@ -13,8 +13,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Refused
-from eventstore.units import At
-from turnlog.importers.verifying import Difference
+from turnlog.importers.differences import Difference
 
 Status: TypeAlias = Literal["created", "updated", "unchanged", "failed"]
 """What came of a context. ``failed``: nothing of it was written."""
@@ -34,7 +33,7 @@ class Header(msgspec.Struct, frozen=True, tag="import"):
     store_id: UUID | None
     backup: str | None
     dry_run: bool
-    started_at: At
+    started_at: str
 
 
 class Failure(msgspec.Struct, frozen=True):

@@ -13,7 +13,7 @@ import anyio
 import msgspec
 
 from eventstore.errors import Refused
-from eventstore.units import wall_clock_us
+from eventstore.units import format_time, wall_clock_us
 from turnlog.facade import Turnlog
 from turnlog.importers import report
 from turnlog.importers.backup import Backup, restore
@@ -157,5 +157,5 @@ def _header(log: Turnlog | None, order: Order, run: str, backup: Backup | None) 
         None if log is None else log.store.statistics().store_id,
         None if backup is None else str(backup.path.resolve()),
         backup is None,
-        wall_clock_us(),
+        format_time(wall_clock_us()),
     )

@@ -15,26 +15,11 @@ from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+from turnlog.importers.differences import MISSING, Difference, Findings
 from turnlog.importers.recording import IMPORT, branches_of, metadata_of, tags_of, without_copies
 
 PAGE_MESSAGES: Final = 1_000
 PAGE_CHUNKS: Final = 10_000
-
-SHOWN_CHARACTERS: Final = 60
-"""Of a value in a difference: enough to recognise it; it is cut around the first character that differs."""
-
-MISSING: Final = "message"
-"""The field of a difference that says: the message is not there, or should not be."""
-
-
-class Difference(msgspec.Struct, frozen=True):
-    """What is not as the source has it. ``field``: a name, or a path such as ``chunks/17/delta``."""
-
-    context_id: UUID
-    message_id: UUID | None
-    field: str
-    expected: str
-    found: str
 
 
 class Compared(NamedTuple):
@@ -50,22 +35,6 @@ class _Events(NamedTuple):
 
     metadata: dict[UUID, dict[str, Json] | None]
     ended_at: dict[UUID, int | None]
-
-
-class _Findings:
-    """Gathers the differences of one context."""
-
-    def __init__(self, context_id: UUID) -> None:
-        self.context_id = context_id
-        self.differences: list[Difference] = []
-
-    def add(self, message_id: UUID | None, field: str, expected: object, found: object) -> None:
-        shown = (_shown(expected, found), _shown(found, expected))
-        self.differences.append(Difference(self.context_id, message_id, field, *shown))
-
-    def check(self, message_id: UUID | None, field: str, expected: Json, found: Json) -> None:
-        if not same_json(expected, found):
-            self.add(message_id, field, expected, found)
 
 
 async def compare(
@@ -84,8 +53,9 @@ async def compare(
 
     Raises ``NotFound`` when there is no such context.
     """
-    moment: Moment = NOW if version is None else AtVersion(version)
-    findings = _Findings(conversation.id)
+    is_past = version is not None and version != log.store.version_of(conversation.id)
+    moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
+    findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
     parents = await _compare_messages(log, conversation, before, moment, state, findings)
     _compare_context(conversation, workspace, state, before > 0, parents, findings)
@@ -102,8 +72,8 @@ def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUI
 def lacks(expected: Json, found: Json) -> bool:
     """Whether anything in one JSON value is not in the other; null and absent are one here, as in a patch."""
     if isinstance(expected, dict) and isinstance(found, dict):
-        members = cast("dict[str, Json]", expected)
-        return any(lacks(value, found.get(name)) for name, value in members.items())
+        members, there = cast("dict[str, Json]", expected), cast("dict[str, Json]", found)
+        return any(lacks(value, there.get(name)) for name, value in members.items())
     return not same_json(expected, found)
 
 
@@ -113,7 +83,7 @@ def _compare_context(
     state: ContextState,
     is_later: bool,
     parents: Mapping[UUID, UUID | None],
-    findings: _Findings,
+    findings: Findings,
 ) -> None:
     wanted = workspace or conversation.workspace or (None if is_later else "default")
     if wanted is not None:
@@ -149,7 +119,7 @@ async def _compare_messages(
     before: int,
     moment: Moment,
     state: ContextState,
-    findings: _Findings,
+    findings: Findings,
 ) -> dict[UUID, UUID | None]:
     events = _events(log, conversation.id, state.version)
     expected = {message.id: message for message in conversation.messages}
@@ -181,7 +151,7 @@ async def _compare_messages(
     return parents
 
 
-def _compare_order(conversation: Conversation, added: list[UUID], findings: _Findings) -> None:
+def _compare_order(conversation: Conversation, added: list[UUID], findings: Findings) -> None:
     """Those that came with this copy stand in its order."""
     came = set(added)
     wanted = [message.id for message in conversation.messages if message.id in came]
@@ -210,7 +180,7 @@ async def _compare_message(
     body: MessageBody,
     events: _Events,
     is_new: bool,
-    findings: _Findings,
+    findings: Findings,
 ) -> None:
     entry, streamed, key = body.entry, message.streamed, message.id
     compares_times = is_new or message.time_source == "source"
@@ -233,9 +203,12 @@ async def _compare_message(
             findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
         _compare_parts(message, message.parts, body, findings)
     elif entry.streamed:
-        pieces = ((chunk.kind, chunk.part, chunk.delta) for chunk in streamed.chunks)
-        _compare_parts(message, message.parts or fold(pieces), body, findings)
+        _compare_parts(message, message.parts or _folded(streamed), body, findings)
         await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
+
+
+def _folded(streamed: Streamed) -> tuple[Part, ...]:
+    return fold((chunk.kind, chunk.part, chunk.delta) for chunk in streamed.chunks)
 
 
 def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
@@ -244,7 +217,7 @@ def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
 
 
 def _compare_parts(
-    message: Message, expected: tuple[Part, ...], body: MessageBody, findings: _Findings
+    message: Message, expected: tuple[Part, ...], body: MessageBody, findings: Findings
 ) -> None:
     if len(expected) != len(body.parts):
         findings.add(message.id, "parts", f"{len(expected)} parts", f"{len(body.parts)} parts")
@@ -268,7 +241,7 @@ async def _compare_stream(
     entry: MessageEntry,
     events: _Events,
     compares_times: bool,
-    findings: _Findings,
+    findings: Findings,
 ) -> None:
     key, timeline = message.id, await log.queries.timeline(message.id)
     checked: tuple[tuple[str, Json, Json], ...] = (
@@ -308,7 +281,7 @@ def _is_same(expected: Chunk, found: ChunkReceived, sequence: int, compares_time
 
 
 def _add_chunk(
-    key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: _Findings
+    key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: Findings
 ) -> None:
     place = f"chunks/{sequence}"
     findings.check(key, f"{place}/delta", expected.delta, found.delta)
@@ -317,15 +290,3 @@ def _add_chunk(
     findings.check(key, f"{place}/sequence", sequence, found.sequence)
     if times:
         findings.check(key, f"{place}/at", expected.at, found.at)
-
-
-def _shown(value: object, other: object) -> str:
-    """A value as JSON, cut around where it begins to differ from another."""
-    text, against = (msgspec.json.encode(each).decode() for each in (value, other))
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    pairs = enumerate(zip(text, against, strict=False))
-    first = next((at for at, (a, b) in pairs if a != b), min(len(text), len(against)))
-    start = max(0, min(first - SHOWN_CHARACTERS // 2, len(text) - SHOWN_CHARACTERS))
-    end = start + SHOWN_CHARACTERS
-    return ("..." if start else "") + text[start:end] + ("..." if end < len(text) else "")
