@@ -47,7 +47,7 @@ class Made:
             messages.append(self._message(message_id, parent_id, index))
             parent_id = message_id
         attributes = {"import": {"origin": name, "format": "made"}}
-        config = {"model_id": "gpt-5", "mode": "chat", "parameters": {}, "agent_role": "actor"}
+        config = {"model_id": "gpt-5", "mode": "chat", "agent_role": "actor"}
         return Conversation(
             stable_id(name),
             name,
@@ -88,7 +88,7 @@ async def measure(contexts: int, messages: int, chunks: int, directory: Path) ->
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(
-        f"{contexts:,} contexts of {messages} messages: {seconds:.1f} s, {contexts / seconds:,.0f} contexts/s,"
+        f"{contexts:,} contexts of {messages} messages: {seconds:.1f} s, {contexts / seconds:,.0f} a second,"
     )
     print(
         f"{summary.chunks / seconds:,.0f} chunks/s, {summary.verified:,} verified; {peak:,.0f} MiB resident"

@@ -99,7 +99,8 @@ async def bring_over(
         if batch and (item.id in ids or len(batch) == BATCH_CONTEXTS or size + item_bytes > BATCH_BYTES):
             for line in await _bring_batch(log, batch, settings, dry=dry):
                 yield line
-            batch, ids, size = [], set(), 0
+            batch, size = [], 0
+            ids.clear()
         batch.append(item)
         ids.add(item.id)
         size += item_bytes
