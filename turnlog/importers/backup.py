@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Final, Protocol
@@ -18,6 +20,7 @@ from turnlog.importers.reading import Source
 MANIFEST: Final = "manifest.ndjson"
 FILES: Final = "files"
 PARTIAL: Final = ".partial"
+"""What is not whole yet: in the directory of backups the copy that is being made; the end of a file's name."""
 
 BLOCK_BYTES: Final = 1024 * 1024
 
@@ -54,17 +57,29 @@ def back_up(source: Source, directory: Path) -> Backup:
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        manifest = directory / f"{MANIFEST}{PARTIAL}.{os.getpid()}"
-        try:
-            backup = _manifest_of(source, directory, manifest)
-            if not backup.path.exists():
-                _copy(source, manifest, backup)
-            _verify(backup)
-        finally:
-            manifest.unlink(missing_ok=True)
+        with _alone_in(directory):
+            partial = directory / PARTIAL
+            shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+            try:
+                backup = _copied(source, partial, directory)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise _failed(f"{error.strerror or type(error).__name__}: {error.filename}") from error
     return backup
+
+
+@contextmanager
+def _alone_in(directory: Path) -> Generator[None, None, None]:
+    """Hold a lock that ends with the process: two backups at once would write over each other."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise _failed(f"another import makes a backup in {directory}") from None
+    finally:
+        os.close(descriptor)
 
 
 def restore(backup: Path, source: Path, names: Iterator[str], *, is_file: bool) -> Iterator[tuple[str, str]]:
@@ -97,7 +112,17 @@ def inside(name: str) -> PurePosixPath:
     return path
 
 
-def _manifest_of(source: Source, directory: Path, manifest: Path) -> Backup:
+def _copied(source: Source, partial: Path, directory: Path) -> Backup:
+    (partial / FILES).mkdir(parents=True)
+    backup = _manifest_of(source, partial / MANIFEST, directory)
+    if not backup.path.exists():
+        _copy_files(source, partial)
+        partial.rename(backup.path)
+    _verify(backup)
+    return backup
+
+
+def _manifest_of(source: Source, manifest: Path, directory: Path) -> Backup:
     whole = sha256()
     files = size = 0
     with manifest.open("wb") as lines:
@@ -113,26 +138,17 @@ def _manifest_of(source: Source, directory: Path, manifest: Path) -> Backup:
     return Backup(directory / f"{source.root.resolve().name}-{digest[:12]}", digest, files, size)
 
 
-def _copy(source: Source, manifest: Path, backup: Backup) -> None:
-    partial = backup.path.with_name(f"{backup.path.name}{PARTIAL}.{os.getpid()}")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        (partial / FILES).mkdir(parents=True)
-        for entry in _entries(manifest):
-            origin, target = source.path(entry.path), partial / FILES / inside(entry.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with target.open("xb") as copied:
-                digest = _digest(origin, copied)
-                copied.flush()
-                os.fsync(copied.fileno())
-            if digest != entry.sha256:
-                raise _failed(f"{entry.path} changed while it was copied")
-            shutil.copystat(origin, target)
-        shutil.copyfile(manifest, partial / MANIFEST)
-        partial.rename(backup.path)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+def _copy_files(source: Source, partial: Path) -> None:
+    for entry in _entries(partial / MANIFEST):
+        origin, target = source.path(entry.path), partial / FILES / inside(entry.path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as copied:
+            digest = _digest(origin, copied)
+            copied.flush()
+            os.fsync(copied.fileno())
+        if digest != entry.sha256:
+            raise _failed(f"{entry.path} changed while it was copied")
+        shutil.copystat(origin, target)
 
 
 def _verify(backup: Backup) -> None:
