@@ -20,7 +20,7 @@ from turnlog.importers.reading import Source
 MANIFEST: Final = "manifest.ndjson"
 FILES: Final = "files"
 PARTIAL: Final = ".partial"
-"""What is not whole yet: in the directory of backups the copy that is being made; the end of a file's name."""
+"""What is not whole yet: in the directory of backups the copy being made; the end of a file's name."""
 
 BLOCK_BYTES: Final = 1024 * 1024
 
