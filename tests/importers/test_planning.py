@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -42,6 +43,10 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 
 def records(plan: Plan) -> list[Record]:
     return [record for append in plan.appends for record in append.events]
+
+
+def events_in(record: Record) -> int:
+    return len(record.deltas) if isinstance(record, ChunkRun) else 1
 
 
 def kinds(plan: Plan) -> list[str]:
@@ -151,9 +156,11 @@ def test_a_long_stream_takes_several_commits() -> None:
     message = Message(identifier(1), None, "main", "assistant", (), streamed=replace(stream, chunks=pieces))
     plan = plan_new(conversation(messages=(message,), branches={"main": message.id}), None, "run")
     assert plan.chunks == len(pieces)
-    assert len(plan.appends) == 4
-    assert [append.expected_version for append in plan.appends] == [0, 2, 10_002, 20_002]
-    assert len({append.commit_id for append in plan.appends}) == 4
+    counts = [sum(map(events_in, append.events)) for append in plan.appends]
+    assert sum(counts) == plan.version
+    assert max(counts) <= COMMIT_EVENTS_MAX
+    assert [append.expected_version for append in plan.appends] == [0, *accumulate(counts)][:-1]
+    assert len({append.commit_id for append in plan.appends}) == len(counts) > 2
 
 
 def test_no_commit_is_larger_than_it_may_be() -> None:

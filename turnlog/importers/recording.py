@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import Final, cast
 from uuid import UUID
 
@@ -26,6 +27,11 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 
 CHUNK_BYTES: Final = 16
 """What a chunk takes in a run beside its text, at most."""
+
+UTF8_BYTES_MAX: Final = 4
+"""Of a character."""
+
+_KIND_AND_PART: Final = attrgetter("kind", "part")
 
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic", uuid_format="bytes")
 
@@ -143,24 +149,23 @@ def _end(message: Message, streamed: Streamed) -> StreamFinalized:
 
 def _runs(message_id: UUID, chunks: tuple[Chunk, ...]) -> Iterator[tuple[ChunkRun, int]]:
     """Chunks as runs: a new one where kind or part changes, or a commit would be full."""
-    run: list[Chunk] = []
-    size, sequence = 0, 1
-    for chunk in chunks:
-        delta = chunk.delta
-        bytes_max = CHUNK_BYTES + (len(delta) if delta.isascii() else 4 * len(delta))
-        if run and (
-            chunk.kind != run[0].kind
-            or chunk.part != run[0].part
-            or size + bytes_max > COMMIT_BYTES
-            or len(run) == COMMIT_EVENTS_MAX
-        ):
+    sequence = 1
+    for _, alike in groupby(chunks, _KIND_AND_PART):
+        for run, size in _halved(list(alike)):
             yield _run(message_id, sequence, run), size
             sequence += len(run)
-            run, size = [], 0
-        run.append(chunk)
-        size += bytes_max
-    if run:
-        yield _run(message_id, sequence, run), size
+
+
+def _halved(chunks: list[Chunk]) -> Iterator[tuple[list[Chunk], int]]:
+    """Chunks in halves of halves until each fits into a commit, with its bytes at most."""
+    characters = sum([len(chunk.delta) for chunk in chunks])
+    size = CHUNK_BYTES * len(chunks) + UTF8_BYTES_MAX * characters
+    if len(chunks) > 1 and (size > COMMIT_BYTES or len(chunks) > COMMIT_EVENTS_MAX):
+        middle = len(chunks) // 2
+        yield from _halved(chunks[:middle])
+        yield from _halved(chunks[middle:])
+    else:
+        yield chunks, size
 
 
 def _run(message_id: UUID, sequence: int, chunks: list[Chunk]) -> ChunkRun:

@@ -21,6 +21,9 @@ from turnlog.importers.recording import IMPORT, branches_of, metadata_of, tags_o
 PAGE_MESSAGES: Final = 1_000
 PAGE_CHUNKS: Final = 10_000
 
+BODIES: Final = 32
+"""Bodies that are in memory at once, beside those of the source."""
+
 
 class Compared(NamedTuple):
     """What a comparison saw: the context, each message's parent, and what differs."""
@@ -130,6 +133,7 @@ async def _compare_messages(
         page = await log.queries.messages(
             conversation.id, all_branches=True, limit=PAGE_MESSAGES, after=cursor, moment=moment
         )
+        there: list[tuple[Message, bool]] = []
         for entry in page.items:
             parents[entry.id] = entry.parent_id
             is_new = entry.version > before
@@ -137,10 +141,15 @@ async def _compare_messages(
                 added.append(entry.id)
             message = expected.get(entry.id)
             if message is not None:
-                body = await log.queries.body(entry.id, moment)
-                await _compare_message(log, message, body, events, is_new, findings)
+                there.append((message, is_new))
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
+        for start in range(0, len(there), BODIES):
+            some = there[start : start + BODIES]
+            ids = [message.id for message, _ in some]
+            found = await log.queries.bodies(ids, moment, context_id=conversation.id)
+            for (message, is_new), body in zip(some, found, strict=True):
+                await _compare_message(log, message, body, events, is_new, findings)
         cursor = page.next_cursor
         if cursor is None:
             break
@@ -262,25 +271,16 @@ async def _compare_stream(
         page = await log.queries.chunks(key, after=reached, limit=PAGE_CHUNKS)
         if not page.chunks:
             return
-        for sequence, chunk in enumerate(page.chunks, reached + 1):
-            if sequence <= len(streamed.chunks):
-                expected = streamed.chunks[sequence - 1]
-                if not _is_same(expected, chunk, sequence, compares_times):
-                    _add_chunk(key, expected, chunk, sequence, compares_times, findings)
+        some = streamed.chunks[reached : reached + len(page.chunks)]
+        # All at once, and one by one only where that finds something: it is what takes the time.
+        wanted = [(n, c.delta, c.at, c.kind, c.part) for n, c in enumerate(some, reached + 1)]
+        if wanted != [(c.sequence, c.delta, c.at, c.kind, c.part) for c in page.chunks]:
+            for sequence, (chunk, there) in enumerate(zip(some, page.chunks, strict=False), reached + 1):
+                _compare_chunk(key, chunk, there, sequence, compares_times, findings)
         reached += len(page.chunks)
 
 
-def _is_same(expected: Chunk, found: ChunkReceived, sequence: int, compares_times: bool) -> bool:
-    return (
-        expected.delta == found.delta
-        and (expected.at == found.at or not compares_times)
-        and expected.kind == found.kind
-        and expected.part == found.part
-        and found.sequence == sequence
-    )
-
-
-def _add_chunk(
+def _compare_chunk(
     key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: Findings
 ) -> None:
     place = f"chunks/{sequence}"
