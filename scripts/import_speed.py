@@ -34,6 +34,10 @@ class Made:
         """Never asked."""
         return True
 
+    def claims(self, source: Source, name: str) -> bool:
+        """Never asked."""
+        return True
+
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
         """One at a time."""
         for number in range(self._contexts):

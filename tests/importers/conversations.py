@@ -19,7 +19,7 @@ from eventstore.content import (
     ToolCallPart,
     ToolResultPart,
 )
-from turnlog.importers.conversation import Chunk, Conversation, Message, Problem, Streamed
+from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Problem, Streamed
 from turnlog.importers.reading import Source, Unreadable, stable_id
 
 START: Final = 1_760_000_000_000_000
@@ -33,6 +33,10 @@ class Plain:
     def recognises(self, source: Source) -> bool:
         """Whether any file has the name of one."""
         return any(name.endswith(".conversation") for name in source.files())
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Every file."""
+        return True
 
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
         """In the order of names."""
@@ -174,4 +178,5 @@ def conversations(draw: st.DrawFn) -> Conversation:
         draw(_objects) | {"import": {"origin": "somewhere"}},
         tuple(draw(st.lists(_texts, max_size=2))),
         draw(st.none() | st.just("idle")),
+        kept=tuple(draw(st.lists(st.builds(Kept, st.sampled_from(["a", "b"]), _objects), max_size=2))),
     )

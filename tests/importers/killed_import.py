@@ -16,15 +16,15 @@ from typing import Any, Final
 from conversations import Plain
 
 from turnlog.cli import importing, main
-from turnlog.importers import backup, job
-from turnlog.importers.conversation import Importer
+from turnlog.importers import backup, deleting, job
+from turnlog.importers.detecting import Claiming
 from turnlog.importers.reading import Source
 
 BATCH: Final = 4
 """Contexts in a batch: there are to be several."""
 
 
-def found(source: Source, insist: str | None) -> list[Importer]:
+def found(source: Source, insist: str | None) -> list[Claiming]:
     del source, insist
     return [Plain()]
 
@@ -62,7 +62,7 @@ def spoil(step: str, count: int) -> None:
         case "verify":
             job.compare = killing(job.compare, count, after=False)
         case "delete":
-            job.same_file = killing(job.same_file, count, after=False)
+            deleting.same_file = killing(deleting.same_file, count, after=False)
         case "timer":
             timer = threading.Timer(count / 1_000_000, kill)
             timer.daemon = True

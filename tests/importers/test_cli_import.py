@@ -13,15 +13,14 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
-from eventstore.errors import Refused
-from turnlog.importers.conversation import Importer
-from turnlog.importers.reading import Source
+from turnlog.importers.detecting import Claiming
+from turnlog.importers.reading import Source, Unreadable
 
 
-def detect(source: Source, insist: str | None) -> list[Importer]:
+def detect(source: Source, insist: str | None) -> list[Claiming]:
     importer = Plain()
     if insist not in (None, importer.format) or not importer.recognises(source):
-        raise Refused("input_unreadable", "no such format here")
+        raise Unreadable("", "nothing_recognised", "no such format here")
     return [importer]
 
 

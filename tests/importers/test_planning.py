@@ -22,6 +22,7 @@ from eventstore.events import (
     ChunkRun,
     ContextCreated,
     ContextUpdated,
+    CustomRecorded,
     Record,
     StateChanged,
     StreamFinalized,
@@ -29,7 +30,7 @@ from eventstore.events import (
 )
 from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Chunk, Conversation, Message
+from turnlog.importers.conversation import Chunk, Conversation, Kept, Message
 from turnlog.importers.planning import Plan, plan_later, plan_new
 from turnlog.importers.recording import COMMIT_BYTES, copies_in
 from turnlog.importers.verifying import compare
@@ -285,3 +286,25 @@ async def test_another_workspace_is_a_conflict(log: Turnlog) -> None:
     plan = await later(log, more(replace(copy, workspace="two"), "next"))
     assert plan is not None
     assert [d.field for d in plan.conflicts] == ["workspace"]
+
+
+async def test_of_two_copies_the_one_updated_later_is_newer(log: Turnlog) -> None:
+    copy = conversation(texts=3, updated_at=START)
+    await bring(log, copy)
+    assert await later(log, replace(copy, title="earlier", updated_at=START - 1)) is None
+    plan = await later(log, replace(conversation(texts=1), title="later", updated_at=START + 1))
+    assert plan is not None
+    assert (await log.queries.context(copy.id)).title == "later"
+
+
+async def test_what_attributes_have_no_room_for_is_kept_as_events(log: Turnlog) -> None:
+    first, second = Kept("status", {"at": 1}), Kept("status", {"at": 2})
+    copy = conversation(texts=1, kept=(first,))
+    plan = plan_new(copy, None, "run")
+    assert records(plan)[1] == CustomRecorded("status", {"at": 1})
+    await append(log, plan)
+    plan = await later(log, replace(copy, kept=(first, second)))
+    assert plan is not None
+    assert [record for record in records(plan) if isinstance(record, CustomRecorded)] == [
+        CustomRecorded("status", {"at": 2})
+    ]

@@ -22,7 +22,7 @@ from eventstore.content import TextPart, ToolCallPart
 from eventstore.events import ChunkRun, ContextUpdated
 from projections.metadata import same_json
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
 from turnlog.importers.differences import Difference
 from turnlog.importers.planning import plan_new
 from turnlog.importers.recording import branches_of, metadata_of
@@ -149,6 +149,8 @@ MEMBERS: Final[tuple[tuple[str, Any], ...]] = (
     ("state", "seeded"),
     ("state_detail", {"seeded": True}),
     ("active_branch", "seeded"),
+    ("kept", (Kept("seeded", {}),)),
+    ("kept", ()),
 )
 OF_MESSAGES: Final[tuple[tuple[str, Any], ...]] = (
     ("role", "developer"),

@@ -26,7 +26,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.backup import Backup, back_up
 from turnlog.importers.detecting import detect
 from turnlog.importers.differences import Difference
-from turnlog.importers.reading import Source
+from turnlog.importers.reading import Source, Unreadable
 from turnlog.importers.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
 from turnlog.importers.running import Hear, Order, look, plan_undoing, run_import
 from turnlog.importers.running import undo as undo_all
@@ -137,7 +137,11 @@ def order_of(
     if report is not None and not report.absolute().parent.is_dir():
         raise Refused("invalid_argument", f"there is no directory for {one_line(str(report))}")
     read = Source(source)
-    return Order(read, tuple(detect(read, insist)), workspace, only, delete, report)
+    try:
+        importers = tuple(detect(read, insist))
+    except Unreadable as error:
+        raise Refused("input_unreadable", f"{one_line(error.path)}: {one_line(error.reason)}") from error
+    return Order(read, importers, workspace, only, delete, report)
 
 
 def refuse_inside(source: Source, *others: Path) -> None:

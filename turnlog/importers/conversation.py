@@ -60,13 +60,22 @@ class Message(msgspec.Struct, frozen=True):
     streamed: Streamed | None = None
 
 
+class Kept(msgspec.Struct, frozen=True):
+    """A fact of a conversation that its attributes have no room for: recorded as a custom event."""
+
+    name: str
+    data: dict[str, Json]
+
+
 class Conversation(msgspec.Struct, frozen=True):
     """One context of a source, whole.
 
     ``id`` is stable: the source's own, or made of what identifies it there (``stable_id``). ``origin`` is the
     path inside the source. ``messages`` have parents before children. ``branches`` name their heads.
-    ``attributes`` hold, under ``import``, the origin, the format and what we do not model. ``files`` are all
-    that it was read from, when that is more than ``origin``: what may be deleted once it is verified.
+    ``attributes`` hold, under ``import``, the origin, the format and what we do not model; ``kept`` is what
+    is too large for them. ``updated_at``, where the source says it: of two copies the later one is newer.
+    ``files`` are all that it was read from, when that is more than ``origin``: what may be deleted once it is
+    verified.
     """
 
     id: UUID
@@ -83,6 +92,8 @@ class Conversation(msgspec.Struct, frozen=True):
     state: str | None = None
     state_detail: Json = None
     warnings: tuple[Problem, ...] = ()
+    kept: tuple[Kept, ...] = ()
+    updated_at: int | None = None
     files: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""The job: read -> plan -> append -> verify, a batch of contexts at a time; delete what is verified; undo.
+"""The job: read -> plan -> append -> verify, a batch of contexts at a time.
 
 It can be stopped at any moment and started again: what is there is recognised by what it says, and the note
 of each copy in its context says which import brought it.
@@ -7,8 +7,7 @@ of each copy in its context says which import brought it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection, Iterable, Iterator
-from pathlib import Path
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
@@ -16,12 +15,10 @@ import msgspec
 
 from eventstore.commits import Append
 from eventstore.errors import Refused, TurnlogError
-from eventstore.events import ContextDeleted
 from eventstore.store import EventStore
 from turnlog.facade import Turnlog
-from turnlog.importers import report
-from turnlog.importers.backup import same_file
-from turnlog.importers.conversation import Conversation, Importer, Problem
+from turnlog.importers.conversation import Conversation, Problem
+from turnlog.importers.detecting import Claiming, unclaimed
 from turnlog.importers.differences import Difference
 from turnlog.importers.planning import Plan, plan_later, plan_new
 from turnlog.importers.reading import Source
@@ -30,7 +27,6 @@ from turnlog.importers.report import (
     LISTED_MAX,
     ContextLine,
     Failure,
-    FileLine,
     ProblemLine,
     Status,
     Warned,
@@ -79,7 +75,7 @@ class _Work(msgspec.Struct):
 async def bring_over(
     log: Turnlog | None,
     source: Source,
-    importers: Iterable[Importer],
+    importers: Iterable[Claiming],
     settings: Settings,
     *,
     dry: bool = False,
@@ -109,7 +105,7 @@ async def bring_over(
 
 
 def _read(
-    source: Source, importers: Iterable[Importer], only: frozenset[UUID] | None
+    source: Source, importers: Iterable[Claiming], only: frozenset[UUID] | None
 ) -> Iterator[Conversation | Problem]:
     found: set[UUID] = set()
     for importer in importers:
@@ -122,6 +118,8 @@ def _read(
                     yield item
             elif item.context_id in only:
                 yield item
+    if only is None:
+        yield from unclaimed(source, list(importers))
     for missing in sorted((only or frozenset()) - found):
         yield Problem("", "context_not_found", f"the source has no context {missing}", context_id=missing)
 
@@ -265,55 +263,3 @@ def _warnings(conversation: Conversation) -> Iterator[Warned]:
         if message.streamed is not None and message.streamed.outcome is None:
             reason = f"the stream of message {message.id} was never finished: it is interrupted"
             yield Warned(conversation.origin, "stream_interrupted", reason)
-
-
-def delete_verified(source: Source, backup: Path, written: Path) -> Iterator[FileLine]:
-    """Delete the files of a source whose contexts are all verified, as the report that was ``written`` says.
-
-    A file that any problem names, or a context with a problem, is kept; so is one that was changed since it
-    was backed up. Each line is yielded before its file goes, so that no deletion is untold.
-    """
-    kept: dict[str, str] = {}
-    partly: set[UUID] = set()
-    for line in report.lines(written):
-        if isinstance(line, ProblemLine):
-            kept[line.path] = line.code
-            if line.context_id is not None:
-                partly.add(line.context_id)
-    for line in report.lines(written):
-        if isinstance(line, ContextLine) and (not line.verified or line.context_id in partly):
-            kept |= dict.fromkeys(line.files, "not_verified")
-    told: set[str] = set()
-    for line in report.lines(written):
-        for name in line.files if isinstance(line, ContextLine) else ():
-            if name in told:
-                continue
-            told.add(name)
-            path = source.path(name)
-            reason = kept.get(name) or _reason_to_keep(backup, name, path)
-            yield FileLine(name, reason is None, reason)
-            if reason is None:
-                path.unlink()
-
-
-def _reason_to_keep(backup: Path, name: str, path: Path) -> str | None:
-    try:
-        return None if same_file(backup, name, path) else "changed"
-    except (OSError, TurnlogError):
-        return "unreadable"
-
-
-async def tombstone(
-    log: Turnlog, context_ids: Collection[UUID], run: str
-) -> AsyncGenerator[tuple[UUID, str]]:
-    """Delete contexts that an import made: a tombstone each. Tells what came of each of them."""
-    for context_id in context_ids:
-        if log.store.version_of(context_id) == 0:
-            yield context_id, "not_found"
-            continue
-        state = await log.queries.context(context_id)
-        if state.deleted:
-            yield context_id, "deleted_before"
-            continue
-        await log.store.append(context_id, [ContextDeleted(f"import {run} undone")])
-        yield context_id, "deleted"

@@ -18,6 +18,7 @@ from eventstore.events import (
     ChunkRun,
     ContextCreated,
     ContextUpdated,
+    CustomRecorded,
     MessageAppended,
     Record,
     StateChanged,
@@ -61,7 +62,8 @@ class Plan(msgspec.Struct, frozen=True):
 def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Plan:
     """All of a conversation, for a log that has no such context."""
     heads: dict[str, UUID | None] = {MAIN: None}
-    following = list(_messages(conversation, {message.id for message in conversation.messages}, heads))
+    following: list[tuple[Record, int]] = [_sized(CustomRecorded(k.name, k.data)) for k in conversation.kept]
+    following += list(_messages(conversation, {message.id for message in conversation.messages}, heads))
     wanted = branches_of(conversation)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != MAIN:
@@ -71,33 +73,40 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
         tail.append(ContextUpdated({"tags": tags_of(conversation)}))
     if conversation.state is not None:
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    following += [(record, _bytes_of(record)) for record in tail]
+    following += map(_sized, tail)
     version = 1 + _event_count(following)
-    copy = Copy(digest_of(conversation), run, 0, version)
+    copy = Copy(digest_of(conversation), run, 0, version, conversation.updated_at)
     created = ContextCreated(
         conversation.title,
         workspace or conversation.workspace or DEFAULT_WORKSPACE,
         conversation.config,
         with_copies(conversation.attributes, [copy]),
     )
-    return _plan(conversation, [(created, _bytes_of(created)), *following], copy)
+    return _plan(conversation, [_sized(created), *following], copy)
 
 
 def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan | None:
     """What is new in a copy of a context that is there already; None when it is an older one.
 
-    An older copy has messages that are all there, and fewer; or the same, and says nothing else that is not
-    known. ``compared`` is the comparison with all that there is.
+    An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
+    the same, and says nothing else that is not known. ``compared``: with all that there is.
     """
     state, parents, differences = compared
+    copies = copies_in(state.attributes)
     ids = {message.id for message in conversation.messages}
     missing = {d.message_id for d in differences if d.message_id in ids and d.field == MISSING}
     conflicts = [d for d in differences if d.message_id is not None and d.message_id not in missing]
-    is_fewer = not missing and len(ids) < len(parents)
-    if is_fewer or not (missing or _says_more(conversation, compared)):
+    known = copies[-1].updated_at if copies else None
+    is_older = len(ids) < len(parents)
+    if conversation.updated_at is not None and known is not None:
+        is_older = conversation.updated_at < known
+    if not missing and (is_older or not _says_more(conversation, compared)):
         return None
     heads = dict(state.branches)
-    records = list(_messages(conversation, missing, heads))
+    unknown = {d.field for d in differences}
+    kept = [each for number, each in enumerate(conversation.kept) if f"kept/{number}" in unknown]
+    records: list[tuple[Record, int]] = [_sized(CustomRecorded(each.name, each.data)) for each in kept]
+    records += list(_messages(conversation, missing, heads))
     wanted = _wanted_heads(conversation, compared, ids)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != state.active_branch:
@@ -105,13 +114,13 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     tail += [BranchDeleted(name) for name in heads if name not in wanted]
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    records += [(record, _bytes_of(record)) for record in tail]
+    records += map(_sized, tail)
     version = state.version + _event_count(records) + 1
-    copy = Copy(digest_of(conversation), run, state.version, version)
-    changes = _changes(conversation, state, copy)
+    copy = Copy(digest_of(conversation), run, state.version, version, conversation.updated_at)
+    changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
     conflicts += _diverged(conversation, compared, wanted)
-    return _plan(conversation, [(changes, _bytes_of(changes)), *records], copy, conflicts)
+    return _plan(conversation, [_sized(changes), *records], copy, conflicts)
 
 
 def _says_more(conversation: Conversation, compared: Compared) -> bool:
@@ -150,9 +159,9 @@ def _state_differs(conversation: Conversation, state: ContextState) -> bool:
     return conversation.state != state.state or not same_json(conversation.state_detail, state.state_detail)
 
 
-def _changes(conversation: Conversation, state: ContextState, copy: Copy) -> ContextUpdated:
-    """A patch that adds and changes what the copy says, and notes the copy."""
-    attributes = with_copies(conversation.attributes, [*copies_in(state.attributes), copy])
+def _changes(conversation: Conversation, state: ContextState, copies: list[Copy]) -> ContextUpdated:
+    """A patch that adds and changes what the last of the copies says, and notes it."""
+    attributes = with_copies(conversation.attributes, copies)
     changes: dict[str, Json] = {"attributes": _patch(attributes, state.attributes)}
     if conversation.title is not None and conversation.title != state.title:
         changes["title"] = conversation.title
@@ -203,8 +212,8 @@ def _events_in(record: Record) -> int:
     return len(record.deltas) if type(record) is ChunkRun else 1
 
 
-def _bytes_of(record: Record) -> int:
-    return len(msgspec.msgpack.encode(record))
+def _sized(record: Record) -> tuple[Record, int]:
+    return record, len(msgspec.msgpack.encode(record))
 
 
 def _plan(

@@ -39,13 +39,14 @@ _encoder: Final = msgspec.msgpack.Encoder(order="deterministic", uuid_format="by
 class Copy(msgspec.Struct, frozen=True):
     """One copy of a context that was brought in, by the import ``run``.
 
-    It changed the context's version from ``before`` to ``version``.
+    It changed the context's version from ``before`` to ``version``. ``updated_at``: when its source did.
     """
 
     digest: str
     run: str
     before: int
     version: int
+    updated_at: int | None = None
 
 
 def digest_of(conversation: Conversation) -> str:

@@ -13,12 +13,14 @@ import anyio
 import msgspec
 
 from eventstore.errors import Refused
+from eventstore.events import ContextDeleted
 from eventstore.units import format_time, wall_clock_us
 from turnlog.facade import Turnlog
 from turnlog.importers import report
 from turnlog.importers.backup import Backup, restore
-from turnlog.importers.conversation import Importer
-from turnlog.importers.job import Settings, bring_over, delete_verified, tombstone
+from turnlog.importers.deleting import delete_verified
+from turnlog.importers.detecting import Claiming
+from turnlog.importers.job import Settings, bring_over
 from turnlog.importers.reading import Source
 from turnlog.importers.report import ContextLine, FileLine, Header, Line, Summary
 
@@ -33,7 +35,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is asked for."""
 
     source: Source
-    importers: tuple[Importer, ...]
+    importers: tuple[Claiming, ...]
     workspace: str | None = None
     only: frozenset[UUID] | None = None
     delete: bool = False
@@ -128,9 +130,22 @@ async def undo(log: Turnlog, undoing: Undoing) -> AsyncGenerator[tuple[UUID | st
     header = undoing.header
     for outcome in _restored(header, undoing.files):
         yield outcome
-    async with aclosing(tombstone(log, undoing.context_ids, header.run)) as outcomes:
+    async with aclosing(_tombstoned(log, undoing.context_ids, header.run)) as outcomes:
         async for outcome in outcomes:
             yield outcome
+
+
+async def _tombstoned(log: Turnlog, context_ids: list[UUID], run: str) -> AsyncGenerator[tuple[UUID, str]]:
+    for context_id in context_ids:
+        if log.store.version_of(context_id) == 0:
+            yield context_id, "not_found"
+            continue
+        state = await log.queries.context(context_id)
+        if state.deleted:
+            yield context_id, "deleted_before"
+            continue
+        await log.store.append(context_id, [ContextDeleted(f"import {run} undone")])
+        yield context_id, "deleted"
 
 
 def _restored(header: Header, files: list[str]) -> Iterator[tuple[str, str]]:

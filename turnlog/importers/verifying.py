@@ -9,7 +9,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.content import Json, Part, TextPart, fold
-from eventstore.events import ChunkReceived, MessageAppended, StreamFinalized, StreamStarted
+from eventstore.events import ChunkReceived, CustomRecorded, MessageAppended, StreamFinalized, StreamStarted
 from projections.answers import ContextState, MessageBody, MessageEntry
 from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
@@ -34,10 +34,11 @@ class Compared(NamedTuple):
 
 
 class _Events(NamedTuple):
-    """What only the events themselves tell of messages: metadata, and when streams ended."""
+    """What only the events themselves tell: metadata of messages, when streams ended, what else was kept."""
 
     metadata: dict[UUID, dict[str, Json] | None]
     ended_at: dict[UUID, int | None]
+    kept: list[tuple[str, Json]]
 
 
 async def compare(
@@ -60,7 +61,9 @@ async def compare(
     moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
     findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
-    parents = await _compare_messages(log, conversation, before, moment, state, findings)
+    events = _events(log, conversation.id, state.version)
+    parents = await _compare_messages(log, conversation, before, moment, events, findings)
+    _compare_kept(conversation, events, before > 0, findings)
     _compare_context(conversation, workspace, state, before > 0, parents, findings)
     return Compared(state, parents, findings.differences)
 
@@ -121,10 +124,9 @@ async def _compare_messages(
     conversation: Conversation,
     before: int,
     moment: Moment,
-    state: ContextState,
+    events: _Events,
     findings: Findings,
 ) -> dict[UUID, UUID | None]:
-    events = _events(log, conversation.id, state.version)
     expected = {message.id: message for message in conversation.messages}
     parents: dict[UUID, UUID | None] = {}
     added: list[UUID] = []
@@ -160,6 +162,17 @@ async def _compare_messages(
     return parents
 
 
+def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
+    """Each fact that was kept is there; and in a context that came with this copy, in its order."""
+    there = events.kept
+    if not is_later and len(there) != len(conversation.kept):
+        findings.add(None, "kept", f"{len(conversation.kept)} facts", f"{len(there)} facts")
+    for number, kept in enumerate(conversation.kept):
+        candidates = there if is_later else there[number : number + 1]
+        if not any(kept.name == name and same_json(kept.data, data) for name, data in candidates):
+            findings.add(None, f"kept/{number}", [kept.name, kept.data], candidates[:1])
+
+
 def _compare_order(conversation: Conversation, added: list[UUID], findings: Findings) -> None:
     """Those that came with this copy stand in its order."""
     came = set(added)
@@ -173,13 +186,15 @@ def _compare_order(conversation: Conversation, added: list[UUID], findings: Find
 
 
 def _events(log: Turnlog, context_id: UUID, version: int) -> _Events:
-    events = _Events({}, {})
+    events = _Events({}, {}, [])
     for commit in log.store.read_context(context_id, 1, version):
         for record in commit.records:
             if isinstance(record, (MessageAppended, StreamStarted)):
                 events.metadata[record.message_id] = record.metadata
             elif isinstance(record, StreamFinalized):
                 events.ended_at[record.message_id] = record.occurred_at
+            elif isinstance(record, CustomRecorded):
+                events.kept.append((record.name, record.data))
     return events
 
 
