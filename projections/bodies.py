@@ -58,7 +58,7 @@ async def read(plan: Plan, stored: AsyncIterable[ChunkRun]) -> MessageBody:
 
 
 def _appended(snapshot: Snapshot, message: Seen) -> MessageAppended:
-    for record in snapshot.log.commit_at(snapshot.txn, message.row.position).records:
+    for record in snapshot.commit_at(message.row.position).records:
         if isinstance(record, MessageAppended) and record.message_id == message.id:
             return record
     raise AssertionError("a message is where its row says")

@@ -52,6 +52,7 @@ class Snapshot:
     def __init__(self, views: Views, log: Log, position: int) -> None:
         self.log: Log = log
         self.position: int = position
+        self._last: Commit | None = None
         self._leaving = ExitStack()
         self.view: ViewReader = self._leaving.enter_context(views.reading())
         try:
@@ -155,6 +156,12 @@ class Snapshot:
     def commit_of(self, context_id: UUID, version: int) -> Commit:
         """The commit that holds a version. Raises ``NotFound`` or ``Damaged``."""
         return self.log.commit_of(self.txn, context_id, version)
+
+    def commit_at(self, position: int) -> Commit:
+        """The commit at a position; the last one is remembered: neighbours often share it."""
+        if self._last is None or self._last.position != position:
+            self._last = self.log.commit_at(self.txn, position)
+        return self._last
 
 
 def message_not_found(message_id: UUID, **fields: object) -> NotFound:

@@ -1,4 +1,4 @@
-"""What the importers' tests share: the modules beside this file, and the sample files."""
+"""What the tests of importers share: the modules beside this file, those that run verbs, the sample files."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "turnlog"))
 
 
 @pytest.fixture(scope="session")

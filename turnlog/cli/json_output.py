@@ -21,6 +21,7 @@ from projections.answers import (
     Timeline,
 )
 from projections.status import ProjectionStatus
+from turnlog.importers.report import ContextLine, FileLine, Header, ProblemLine, Summary
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key
 
@@ -28,6 +29,11 @@ from turnlog.service.keys import Key
 def _fields(*answers: type[msgspec.Struct]) -> str:
     return ", ".join(name for answer in answers for name in answer.__struct_fields__)
 
+
+_REPORT: Final = "; ".join(
+    f"{kind.__struct_config__.tag}: {_fields(kind)}"
+    for kind in (Header, ContextLine, ProblemLine, FileLine, Summary)
+)
 
 JSON_SHAPES: Final[dict[str, str]] = {
     "demo": "an object: context_ids, message_ids",
@@ -55,6 +61,12 @@ JSON_SHAPES: Final[dict[str, str]] = {
         f"projections, each: {_fields(ProjectionStatus)}"
     ),
     "verify": f"an object: sound, after, position, chain, findings. Findings, each: {_fields(Finding)}",
+    "import": f"the report's lines, each with its type. {_REPORT}",
+    "import undo": (
+        "a line for each file and each context: path or context_id, outcome; "
+        "and a last one: contexts, files, failed"
+    ),
+    "migrate": "the report's lines, as of import",
     "rebuild": "a line for each projection: projection, version, position, duration_us",
     "sweep": "a line for each stream: message_id, outcome",
     "serve": (

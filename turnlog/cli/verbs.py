@@ -11,8 +11,10 @@ from turnlog.cli.contexts import contexts, messages, show
 from turnlog.cli.demo import demo
 from turnlog.cli.events import events
 from turnlog.cli.help import HelpPanels
+from turnlog.cli.importing import import_, undo
 from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
+from turnlog.cli.migrating import migrate
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
 from turnlog.cli.serve import serve
@@ -40,8 +42,9 @@ codes    1  unexpected                6    unavailable
 START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
-KEEP: Final = Group("Look after the store", sort_key=4)
-SERVE: Final = Group("Serve it over HTTP", sort_key=5)
+MOVE: Final = Group("Move in from another store", sort_key=4)
+KEEP: Final = Group("Look after the store", sort_key=5)
+SERVE: Final = Group("Serve it over HTTP", sort_key=6)
 ARGUMENTS: Final = Group("Arguments", sort_key=20)
 OPTIONS: Final = Group("Options", sort_key=30)
 
@@ -64,6 +67,7 @@ VERBS: Final = {
     START: (demo,),
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
+    MOVE: (migrate,),
     KEEP: (stats, verify, rebuild, sweep),
     SERVE: (serve,),
 }
@@ -74,7 +78,7 @@ KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
 
 def _register() -> None:
     for group, verbs in VERBS.items():
-        for order, verb in enumerate(verbs):
+        for order, verb in enumerate(verbs, 1):
             app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
     about = "Make, list and revoke the keys of the service."
     keys = App(
@@ -90,7 +94,21 @@ def _register() -> None:
     for order, (name, verb) in enumerate(KEYS.items()):
         keys.command(verb, name=name, sort_key=order, help_epilogue=_epilogue(f"keys {name}"))
     app.command(keys)
-    app["--help"].group = app["--version"].group = keys["--help"].group = (Group("Help", sort_key=9),)
+    importing = App(
+        name="import",
+        help_epilogue=_epilogue("import"),
+        version_flags=(),
+        group=MOVE,
+        group_arguments=ARGUMENTS,
+        group_parameters=OPTIONS,
+        sort_key=0,
+    )
+    importing.default(import_)
+    importing.command(undo, help_epilogue=_epilogue("import undo"))
+    app.command(importing)
+    helps = (Group("Help", sort_key=9),)
+    app["--help"].group = app["--version"].group = helps
+    keys["--help"].group = importing["--help"].group = helps
 
 
 def _epilogue(verb: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol
 
 import anyio
 
@@ -20,23 +20,28 @@ QUIET_SECONDS: Final = 0.3
 
 REFRESH_SECONDS: Final = 0.1
 
-Tell: TypeAlias = Callable[[int], None]
-"""Says how much is done."""
+
+class Tell(Protocol):
+    """Says how much is done, and what else there is to say."""
+
+    def __call__(self, done: int, description: str | None = None, /) -> None:
+        """How much is done; ``description`` replaces what was said of it."""
+        ...
 
 
 @contextmanager
 def progress(output: Output, description: str, total: int | None) -> Generator[Tell, None, None]:
     """Show how far the work in the block is, as it tells; ``total`` is None where nobody knows."""
     if not output.errors.is_terminal:
-        yield lambda done: None
+        yield lambda done, description=None: None
         return
     display = _display(output, total)
     task = display.add_task(description, total=total)
     began, started = display.get_time(), False
 
-    def tell(done: int) -> None:
+    def tell(done: int, description: str | None = None) -> None:
         nonlocal started
-        display.update(task, completed=done)
+        display.update(task, completed=done, description=description)
         if not started and display.get_time() - began >= QUIET_SECONDS:
             display.start()
             started = True

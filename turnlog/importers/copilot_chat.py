@@ -37,6 +37,9 @@ _LOOKED_AT: Final = 200
 """Files that are read to recognise the format: whoever knows it can insist."""
 
 
+LOOKED_FOR: Final = "JSON objects with branches and a message pool, or sessions with messages"
+
+
 class CopilotChat:
     """Generations 1 to 5, and the layout that was only designed."""
 

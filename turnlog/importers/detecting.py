@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
-from turnlog.importers import ait42, taskerino
+from turnlog.importers import ait42, copilot_chat, taskerino
 from turnlog.importers.conversation import Importer, Problem
 from turnlog.importers.reading import Source, Unreadable
 
@@ -27,7 +27,11 @@ class Format(NamedTuple):
 
 FORMATS: Final[dict[str, Format]] = {
     one.importer.format: one
-    for one in (Format(ait42.Ait42(), ait42.LOOKED_FOR), Format(taskerino.Taskerino(), taskerino.LOOKED_FOR))
+    for one in (
+        Format(copilot_chat.CopilotChat(), copilot_chat.LOOKED_FOR),
+        Format(ait42.Ait42(), ait42.LOOKED_FOR),
+        Format(taskerino.Taskerino(), taskerino.LOOKED_FOR),
+    )
 }
 """Every format by its name, which is what ``--format`` takes."""
 

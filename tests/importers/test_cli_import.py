@@ -1,0 +1,220 @@
+"""``turnlog import``, its undoing and ``turnlog migrate``, as they are typed."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from commands import Ran, Terminal
+from conversations import Plain, conversation, identifier, write
+
+import turnlog.cli.importing
+from turnlog.importers.detecting import Claiming
+from turnlog.importers.reading import Source, Unreadable
+
+
+def detect(source: Source, insist: str | None) -> list[Claiming]:
+    importer = Plain()
+    if insist not in (None, importer.format) or not importer.recognises(source):
+        raise Unreadable("", "nothing_recognised", "no such format here")
+    return [importer]
+
+
+@pytest.fixture
+def terminal(data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setattr(turnlog.cli.importing, "detect", detect)
+    monkeypatch.chdir(data_dir)  # where the backups go
+    return Terminal(data_dir / "store", capsys)
+
+
+@pytest.fixture
+def source(data_dir: Path) -> Path:
+    path = data_dir / "conversations"
+    write(path, [conversation(n, texts=2) for n in range(3)])
+    return path
+
+
+def saying(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(text))
+
+
+def summary(ran: Ran) -> dict[str, Any]:
+    assert ran.lines[-1]["type"] == "summary"
+    return ran.lines[-1]
+
+
+def ids(terminal: Terminal) -> set[str]:
+    return {line["id"] for line in terminal.ok("contexts", "--json").lines}
+
+
+def test_a_store_is_imported_in_one_command(terminal: Terminal, source: Path) -> None:
+    ran = terminal.ok("import", source, "--yes")
+    assert ran.out.splitlines() == [
+        "3 contexts: 3 created, 0 updated, 0 unchanged, 0 failed",
+        "written: 6 messages, 9 chunks of 6 and 9 found",
+        "verified: 3 contexts",
+        "0 problems, 0 warnings",
+    ]
+    assert "backed up 3 files" in ran.err
+    assert ids(terminal) == {str(identifier(n)) for n in range(3)}
+    again = terminal.ok("import", source, "--yes", "--json")
+    assert (summary(again)["unchanged"], summary(again)["verified"]) == (3, 3)
+
+
+def test_json_is_the_report(terminal: Terminal, source: Path, data_dir: Path) -> None:
+    kept = data_dir / "kept.ndjson"
+    ran = terminal.ok("import", source, "--yes", "--json", "--report", kept)
+    assert [line["type"] for line in ran.lines] == ["import", *["context"] * 3, "summary"]
+    written = [msgspec.json.decode(line) for line in kept.read_bytes().splitlines()]
+    assert written == ran.lines
+    (backup,) = (data_dir / "backups").iterdir()
+    assert (backup / "report-1.ndjson").read_bytes() == kept.read_bytes()
+
+
+@pytest.mark.parametrize("data", ["there", "missing"])
+def test_a_dry_run_writes_nothing(data: str, terminal: Terminal, source: Path, data_dir: Path) -> None:
+    if data == "there":
+        terminal.ok("demo")
+    before = sorted(data_dir.rglob("*"))
+    ran = terminal.ok("import", source, "--dry-run")
+    assert ran.out.startswith("3 contexts: 3 would be created")
+    assert sorted(data_dir.rglob("*")) == before
+
+
+@pytest.mark.parametrize("answer", ["", "y\n", "no\n"])
+def test_nothing_happens_without_a_yes(
+    answer: str, terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch, data_dir: Path
+) -> None:
+    saying(monkeypatch, answer)
+    ran = terminal("import", source, "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert "3 contexts, 6 messages and 9 chunks" in ran.err
+    assert "not_confirmed" in ran.err
+    assert not (data_dir / "backups").exists()
+    assert not terminal.data.exists()
+
+
+def test_a_yes_goes_on(terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saying(monkeypatch, "yes\n")
+    assert "3 created" in terminal.ok("import", source).out
+
+
+def test_what_fails_is_told_and_ends_with_one(terminal: Terminal, source: Path) -> None:
+    (source / "broken.conversation").write_bytes(b"\xc1")
+    ran = terminal("import", source, "--yes")
+    assert ran.code == 1
+    assert "problem broken.conversation $: " in ran.err
+    assert "(not_msgpack)" in ran.err
+    assert "3 created" in ran.out
+
+
+def test_a_conflict_is_told_with_both_texts(terminal: Terminal, source: Path) -> None:
+    terminal.ok("import", source, "--yes")
+    changed = conversation(0, texts=3, config={})
+    first = msgspec.structs.replace(changed.messages[0], role="system")
+    write(source, [msgspec.structs.replace(changed, messages=(first, *changed.messages[1:]))])
+    ran = terminal("import", source, "--yes")
+    assert ran.code == 1
+    assert f'message {first.id} role: "system" in the source, "user" here' in ran.err
+    assert "1 updated" in ran.out
+
+
+def test_only_and_workspace(terminal: Terminal, source: Path) -> None:
+    chosen = [str(identifier(n)) for n in (0, 2)]
+    terminal.ok("import", source, "--yes", "--workspace", "old", "--only", *chosen)
+    assert ids(terminal) == set(chosen)
+    assert {line["workspace"] for line in terminal.ok("contexts", "--json").lines} == {"old"}
+    assert terminal("import", source, "--yes", "--only", "nonsense").code == 2
+
+
+def test_a_deleted_source_comes_back_when_the_import_is_undone(
+    terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {path.name: path.read_bytes() for path in source.iterdir()}
+    ran = terminal.ok("import", source, "--yes", "--delete-source")
+    assert "deleted: 3 source files" in ran.out
+    assert list(source.iterdir()) == []
+    (report,) = (data_dir / "backups").glob("*/report-1.ndjson")
+    saying(monkeypatch, "no\n")
+    assert terminal("import", "undo", report).code == 2
+    assert terminal.ok("import", "undo", report, "--yes").out == "undone: 3 contexts, 3 files, 0 failed\n"
+    assert {path.name: path.read_bytes() for path in source.iterdir()} == contents
+    assert ids(terminal) == set()
+
+
+def test_undoing_tells_each_outcome(terminal: Terminal, source: Path, data_dir: Path) -> None:
+    report = data_dir / "report.ndjson"
+    terminal.ok("import", source, "--yes", "--delete-source", "--report", report)
+    (source / f"{identifier(0)}.conversation").write_text("mine")
+    ran = terminal("import", "undo", report, "--yes", "--json")
+    assert ran.code == 1
+    assert ran.lines[-1] == {"contexts": 3, "files": 3, "failed": 1}
+    assert sorted(line["outcome"] for line in ran.lines[:-1]) == [
+        "another file is there",
+        *["deleted"] * 3,
+        *["restored"] * 2,
+    ]
+
+
+@pytest.mark.parametrize("inside", ["data", "backups"])
+def test_the_source_must_not_hold_what_is_written(
+    inside: str, terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    if inside == "data":
+        terminal.data = source / "store"
+        ran = terminal("import", source, "--yes", "--json")
+    else:
+        ran = terminal("import", source, "--yes", "--json", "--backup-dir", source / "backups")
+    assert (ran.code, ran.error["code"]) == (2, "invalid_argument")
+
+
+def test_a_source_that_is_missing_or_unknown_is_refused(terminal: Terminal, data_dir: Path) -> None:
+    assert terminal("import", data_dir / "missing", "--yes", "--json").error["code"] == "input_unreadable"
+    (data_dir / "empty").mkdir()
+    assert terminal("import", data_dir / "empty", "--yes").code == 2
+    assert not terminal.data.exists()
+
+
+def test_migrate_speaks_the_words_of_the_old_tool(
+    terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dry = terminal.ok("migrate", "--dry-run")
+    found = sorted(str(identifier(n)) for n in range(3))
+    assert dry.out.splitlines() == [
+        "=== Storage Migration Tool ===",
+        "Found 3 legacy contexts:",
+        *(f"  {number}. {context_id}" for number, context_id in enumerate(found, 1)),
+        "✓ Dry run mode - no changes made.",
+    ]
+    saying(monkeypatch, "no\n")
+    assert terminal.ok("migrate").out.endswith("Migration cancelled.\n")
+    saying(monkeypatch, "YES\n")
+    ran = terminal.ok("migrate", "-d")
+    assert ran.out.splitlines()[-5:] == [
+        "=== Migration Summary ===",
+        "Total contexts: 3",
+        "Successful: 3",
+        "Failed: 0",
+        "Success rate: 100.0%",
+    ]
+    assert list(source.iterdir()) == []
+    assert terminal.ok("migrate").out.endswith("No legacy contexts found.\n")
+
+
+def test_migrate_ends_with_one_when_a_context_failed(
+    terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(source, [conversation("huge", config={"prompt": "x" * 300_000})])
+    (source / "broken.conversation").write_bytes(b"\xc1")
+    saying(monkeypatch, "yes\n")
+    ran = terminal("migrate", "-l", source, "-s", data_dir / "storage", "-b", data_dir / "copies")
+    assert ran.code == 1
+    assert ran.out.splitlines()[-4:-2] == ["Success rate: 60.0%", "Failed migrations:"]
+    assert f"  - {identifier('huge')}: Save failed: " in ran.out
+    assert "  - broken.conversation: Load failed: " in ran.out
+    assert (data_dir / "storage" / "log").exists()
+    assert len(list((data_dir / "copies").iterdir())) == 1

@@ -1,0 +1,283 @@
+"""``turnlog import`` and ``turnlog import undo``: bring a store of another program over, and go back."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Annotated, Final
+from uuid import UUID
+
+import anyio
+import anyio.to_thread
+from cyclopts import Parameter
+from rich.text import Text
+
+from eventstore.errors import Refused
+from turnlog.cli.access import reading, writing
+from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.output import Output
+from turnlog.cli.rendering import identifier
+from turnlog.cli.text import count, duration, one_line, styled
+from turnlog.cli.waiting import progress
+from turnlog.facade import Turnlog
+from turnlog.importers.backup import Backup, back_up
+from turnlog.importers.detecting import detect
+from turnlog.importers.differences import Difference
+from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
+from turnlog.importers.running import Hear, Order, look, plan_undoing, run_import
+from turnlog.importers.running import undo as undo_all
+from turnlog.shapes import plain
+
+BACKUPS: Final = Path("backups")
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+_UNDONE: Final = ("restored", "there", "deleted", "deleted_before", "not_found")
+"""What may come of a file or a context that is as it was before the import."""
+
+_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
+
+
+async def import_(
+    source: Path,
+    /,
+    *,
+    format_: Annotated[str | None, Parameter(name="--format")] = None,
+    dry_run: Flag = False,
+    backup_dir: Path = BACKUPS,
+    delete_source: Flag = False,
+    only: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
+    workspace: str | None = None,
+    report: Path | None = None,
+    yes: Flag = False,
+    options: Options = DEFAULTS,
+) -> int:
+    """Bring another program's conversations over, and verify each by its content; end with 1 if any failed.
+
+    The source is copied first. What is there already is recognised and not doubled, so an import that was
+    interrupted is just run again. A real one asks for yes.
+
+    Args:
+        source: a directory or a file.
+        format_: insist on a format; what the source holds is detected unless given.
+        dry_run: say what was found and what would happen; write nothing.
+        backup_dir: where the copy of the source goes, and the report.
+        delete_source: delete the files whose contexts are all verified.
+        only: the ids of the contexts to import; all unless given.
+        workspace: where the contexts go; where the source has them unless given.
+        report: a file for the report, beside the one in the backup.
+        yes: do not ask.
+    """
+    output = Output(options.json)
+    order = order_of(source, format_, _ids(only), workspace, report, delete=delete_source)
+    refuse_inside(order.source, options.data, backup_dir)
+    hear = emitter(output)
+    if dry_run:
+        return answer(output, await look_at(order, options, output, hear), dry=True)
+    if not yes:
+        found = await look_at(order, options, output, _nothing)
+        what = f"{count(found.contexts, 'context')}, {count(found.messages, 'message')} and "
+        what += f"{count(found.chunks, 'chunk')} from {one_line(str(source))}"
+        if not confirmed(output, f"Import {what}? Type yes: "):
+            raise Refused("not_confirmed", "not confirmed; nothing was imported")
+        return answer(output, await bring(order, backup_dir, options, output, hear, found.contexts))
+    return answer(output, await bring(order, backup_dir, options, output, hear, None))
+
+
+async def undo(report: Path, /, *, yes: Flag = False, options: Options = DEFAULTS) -> int:
+    """Undo an import by its report: delete the contexts that it made, put deleted source files back.
+
+    A deleted context takes no more events; its history stays readable. Ends with 1 if a file could not be put
+    back.
+
+    Args:
+        report: the report, as the import named it.
+        yes: do not ask.
+    """
+    output = Output(options.json)
+    outcomes: dict[str, int] = {"contexts": 0, "files": 0, "failed": 0}
+    async with writing(options, output) as log:
+        undoing = plan_undoing(log, report)
+        since = f" ({undoing.written_since:,} of them written to since)" if undoing.written_since else ""
+        what = f"Delete {count(len(undoing.context_ids), 'context')}{since} and put back "
+        what += f"{count(len(undoing.files), 'file')}? Type yes: "
+        if not yes and not confirmed(output, what):
+            raise Refused("not_confirmed", "not confirmed; nothing was undone")
+        async for name, outcome in undo_all(log, undoing):
+            outcomes["contexts" if isinstance(name, UUID) else "files"] += 1
+            outcomes["failed"] += outcome not in _UNDONE
+            if output.json:
+                output.emit({"context_id" if isinstance(name, UUID) else "path": name, "outcome": outcome})
+            elif outcome not in _UNDONE:
+                output.say(("failed", "bad"), f" {one_line(str(name))}: {one_line(outcome)}")
+    if output.json:
+        output.emit(dict(outcomes))
+    else:
+        done = f"{count(outcomes['contexts'], 'context')}, {count(outcomes['files'], 'file')}"
+        output.line(f"undone: {done}, {outcomes['failed']:,} failed")
+    return 1 if outcomes["failed"] else 0
+
+
+def order_of(
+    source: Path,
+    insist: str | None,
+    only: frozenset[UUID] | None = None,
+    workspace: str | None = None,
+    report: Path | None = None,
+    *,
+    delete: bool = False,
+) -> Order:
+    """What is asked for. Raises ``Refused`` for a source that is not there or in no known format."""
+    if not source.exists():
+        raise Refused("input_unreadable", f"there is no {one_line(str(source))}")
+    if report is not None and not report.absolute().parent.is_dir():
+        raise Refused("invalid_argument", f"there is no directory for {one_line(str(report))}")
+    read = Source(source)
+    try:
+        importers = tuple(detect(read, insist))
+    except Unreadable as error:
+        raise Refused("input_unreadable", f"{one_line(error.path)}: {one_line(error.reason)}") from error
+    return Order(read, importers, workspace, only, delete, report)
+
+
+def refuse_inside(source: Source, *others: Path) -> None:
+    """The data and the backups must not be in the source: they would be copied, into themselves."""
+    root = source.root.resolve()
+    for other in others:
+        if other.resolve().is_relative_to(root):
+            raise Refused("invalid_argument", f"{one_line(str(other))} is inside the source")
+
+
+async def look_at(order: Order, options: Options, output: Output, hear: Hear) -> Summary:
+    """What an import would do, told line by line; a store that is not there is not made."""
+    opened: AbstractAsyncContextManager[Turnlog | None] = nullcontext()
+    if options.data.exists():
+        opened = reading(options, output)
+    async with opened as log:
+        with _shown(output, "reading", hear, None) as heard:
+            return await look(log, order, heard)
+
+
+async def bring(
+    order: Order, backup_dir: Path, options: Options, output: Output, hear: Hear, total: int | None
+) -> Summary:
+    """Back the source up, then import it."""
+    backup: Backup = await anyio.to_thread.run_sync(back_up, order.source, backup_dir)
+    if not output.json:
+        copied = f"{count(backup.files, 'file')} in {one_line(str(backup.path))}"
+        output.say(("backed up ", "faint"), copied)
+    async with writing(options, output, create=True) as log:
+        with _shown(output, "importing", hear, total) as heard:
+            return await run_import(log, order, backup, heard)
+
+
+def confirmed(output: Output, question: str) -> bool:
+    """Whether standard input says yes."""
+    output.errors.print(question, end="", soft_wrap=True)
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+def answer(output: Output, summary: Summary, *, dry: bool = False) -> int:
+    """The last word, and the exit code."""
+    if not output.json:
+        would = "would be " if dry else ""
+        output.line(
+            (count(summary.contexts, "context"), "heading"),
+            f": {summary.created:,} {would}created, {summary.updated:,} {would}updated, ",
+            f"{summary.unchanged:,} unchanged, {summary.failed:,} failed",
+        )
+        wrote = f"{would}written: {count(summary.messages_written, 'message')}, "
+        output.line(
+            wrote,
+            f"{count(summary.chunks_written, 'chunk')} of {summary.messages:,} and {summary.chunks:,} found",
+        )
+        if not dry:
+            output.line(f"verified: {count(summary.verified, 'context')}")
+        if summary.files_deleted:
+            output.line(f"deleted: {count(summary.files_deleted, 'source file')}")
+        output.line(f"{count(summary.problems, 'problem')}, {count(summary.warnings, 'warning')}")
+        output.say((f"in {duration(summary.duration_us)}", "faint"))
+    return 1 if summary.has_failed else 0
+
+
+def tell_line(output: Output, line: Line) -> None:
+    """What a reader should know of a line: failures, problems, warnings."""
+    match line:
+        case ContextLine():
+            what = Text.assemble(identifier(line.context_id), (f" {one_line(line.origin)}", "faint"))
+            if line.error is not None:
+                output.say(("failed ", "bad"), what, f": {one_line(line.error.message)} ({line.error.code})")
+            for difference in line.conflicts:
+                output.say(("conflict ", "changed"), what, _difference(difference))
+            for difference in line.differences:
+                output.say(("differs ", "bad"), what, _difference(difference))
+            for warning in line.warnings:
+                output.say(
+                    ("warning ", "changed"), f"{_place(warning.path, warning.place)}: ", warning.reason
+                )
+        case ProblemLine():
+            style = ("warning ", "changed") if line.warning else ("problem ", "bad")
+            said = f"{_place(line.path, line.place)}: {one_line(line.reason)} ({line.code})"
+            output.say(style, said)
+        case FileLine():
+            if not line.deleted:
+                output.say(("kept ", "changed"), f"{one_line(line.path)}: {line.reason}")
+        case Header() | Summary():
+            pass
+
+
+def _difference(difference: Difference) -> Text:
+    where = "" if difference.message_id is None else f" message {difference.message_id}"
+    expected, found = one_line(difference.expected), one_line(difference.found)
+    return styled(f"{where} {one_line(difference.field)}: {expected} in the source, {found} here", "")
+
+
+def _place(path: str, place: str | None) -> str:
+    return one_line(path if place is None else f"{path} {place}")
+
+
+def emitter(output: Output) -> Hear:
+    """Tells each line of a report: as it is where JSON is asked for, else what a reader should know of it."""
+
+    def hear(line: Line) -> None:
+        if output.json:
+            output.emit(plain(line))
+        else:
+            tell_line(output, line)
+
+    return hear
+
+
+def _nothing(line: Line) -> None:
+    """Nobody is told: it is only counted."""
+
+
+def _ids(texts: tuple[str, ...]) -> frozenset[UUID] | None:
+    for text in texts:
+        if _UUID.fullmatch(text) is None:
+            raise Refused("invalid_argument", f"{text!r} is no context's id", argument="only")
+    return frozenset(map(UUID, texts)) or None
+
+
+@contextmanager
+def _shown(
+    output: Output, doing: str, hear: Hear, total: int | None
+) -> Generator[Callable[[Line], None], None, None]:
+    """Show how far an import is, with contexts, messages, chunks and rate; ``hear`` is told each line too."""
+    counted = Summary()
+    began = anyio.current_time()
+    with progress(output, doing, total) as tell:
+
+        def heard(line: Line) -> None:
+            hear(line)
+            counted.add(line)
+            seconds = max(anyio.current_time() - began, 0.001)
+            rate = f"{counted.contexts / seconds:,.0f} contexts/s"
+            done = f"{count(counted.messages, 'message')}, {count(counted.chunks, 'chunk')}, {rate}"
+            tell(counted.contexts, f"{doing} {done}")
+
+        yield heard

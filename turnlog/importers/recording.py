@@ -1,0 +1,182 @@
+"""How a conversation stands in the log: the records of a message, and what is noted beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from hashlib import sha256
+from itertools import groupby, pairwise
+from operator import attrgetter
+from typing import Final, cast
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json
+from eventstore.events import ChunkRun, MessageAppended, Record, StreamFinalized, StreamStarted
+from eventstore.limits import COMMIT_EVENTS_MAX
+from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+
+IMPORT: Final = "import"
+"""The member of attributes and of metadata that holds what an import notes."""
+
+COPIES: Final = "copies"
+"""Under ``IMPORT`` in a context's attributes: every copy of it that was brought in, the last one last."""
+
+COMMIT_BYTES: Final = 8 * 1024 * 1024
+"""Encoded bytes of a commit at most, but for a single larger record; a chunk is reckoned generously."""
+
+CHUNK_BYTES: Final = 16
+"""What a chunk takes in a run beside its text, at most."""
+
+UTF8_BYTES_MAX: Final = 4
+"""Of a character."""
+
+_KIND_AND_PART: Final = attrgetter("kind", "part")
+
+_encoder: Final = msgspec.msgpack.Encoder(order="deterministic", uuid_format="bytes")
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """One copy of a context that was brought in, by the import ``run``.
+
+    It changed the context's version from ``before`` to ``version``. ``updated_at``: when its source did.
+    """
+
+    digest: str
+    run: str
+    before: int
+    version: int
+    updated_at: int | None = None
+
+
+def digest_of(conversation: Conversation) -> str:
+    """What makes two copies the same: all that they say, and not where they were found."""
+    said = msgspec.structs.replace(conversation, origin="", warnings=(), files=())
+    return sha256(_encoder.encode(said)).hexdigest()[:32]
+
+
+def copies_in(attributes: dict[str, Json]) -> list[Copy]:
+    """The copies that a context's attributes tell of; none if an application wrote something else there."""
+    noted = attributes.get(IMPORT)
+    if not isinstance(noted, dict):
+        return []
+    try:
+        return msgspec.convert(cast("dict[str, Json]", noted).get(COPIES, []), list[Copy])
+    except msgspec.ValidationError:
+        return []
+
+
+def with_copies(attributes: dict[str, Json], copies: list[Copy]) -> dict[str, Json]:
+    """A conversation's attributes, and in them the copies."""
+    noted = attributes.get(IMPORT)
+    kept = cast("dict[str, Json]", noted) if isinstance(noted, dict) else {}
+    return attributes | {IMPORT: kept | {COPIES: msgspec.to_builtins(copies)}}
+
+
+def without_copies(attributes: dict[str, Json]) -> dict[str, Json]:
+    """A context's attributes as they were in its source."""
+    noted = attributes.get(IMPORT)
+    if not isinstance(noted, dict) or COPIES not in noted:
+        return attributes
+    kept = {name: value for name, value in cast("dict[str, Json]", noted).items() if name != COPIES}
+    return attributes | {IMPORT: kept}
+
+
+def metadata_of(message: Message) -> dict[str, Json] | None:
+    """A message's metadata; what its event has no place for is noted in it."""
+    noted: dict[str, Json] = {}
+    if message.time_source != "source":
+        noted["time_source"] = message.time_source
+    if message.streamed is not None:
+        if message.message_type != "message":
+            noted["message_type"] = message.message_type
+        if message.occurred_at not in (None, message.streamed.started_at):
+            noted["occurred_at"] = message.occurred_at
+    return message.metadata | {IMPORT: noted} if noted else message.metadata or None
+
+
+def branches_of(conversation: Conversation) -> dict[str, UUID | None]:
+    """The heads; the active branch is there even where the source does not list it."""
+    return {conversation.active_branch: None} | conversation.branches
+
+
+def tags_of(conversation: Conversation) -> list[str]:
+    """The tags as the log keeps them."""
+    return list(conversation.tags)
+
+
+def records_of(message: Message) -> Iterator[tuple[Record, int]]:
+    """The records of a message, each with the bytes that it takes in a commit, or more."""
+    metadata, streamed = metadata_of(message), message.streamed
+    if streamed is None:
+        appended = MessageAppended(
+            message.id,
+            message.role,
+            message.parts,
+            message.branch,
+            message.parent_id,
+            message.message_type,
+            metadata,
+            message.occurred_at,
+        )
+        yield appended, _size(appended)
+        return
+    started = StreamStarted(
+        message.id,
+        message.role,
+        message.branch,
+        message.parent_id,
+        streamed.model,
+        metadata,
+        streamed.started_at,
+    )
+    yield started, _size(started)
+    yield from _runs(message.id, streamed.chunks)
+    finalized = _end(message, streamed)
+    yield finalized, _size(finalized)
+
+
+def _end(message: Message, streamed: Streamed) -> StreamFinalized:
+    return StreamFinalized(
+        message.id,
+        streamed.outcome or "interrupted",
+        streamed.finish_reason,
+        streamed.usage,
+        streamed.error,
+        message.parts or None,
+        streamed.completed_at,
+    )
+
+
+def _runs(message_id: UUID, chunks: tuple[Chunk, ...]) -> Iterator[tuple[ChunkRun, int]]:
+    """Chunks as runs: a new one where kind or part changes, or a commit would be full."""
+    sequence = 1
+    for _, alike in groupby(chunks, _KIND_AND_PART):
+        for run, size in _halved(list(alike)):
+            yield _run(message_id, sequence, run), size
+            sequence += len(run)
+
+
+def _halved(chunks: list[Chunk]) -> Iterator[tuple[list[Chunk], int]]:
+    """Chunks in halves of halves until each fits into a commit, with its bytes at most."""
+    characters = sum([len(chunk.delta) for chunk in chunks])
+    size = CHUNK_BYTES * len(chunks) + UTF8_BYTES_MAX * characters
+    if len(chunks) > 1 and (size > COMMIT_BYTES or len(chunks) > COMMIT_EVENTS_MAX):
+        middle = len(chunks) // 2
+        yield from _halved(chunks[:middle])
+        yield from _halved(chunks[middle:])
+    else:
+        yield chunks, size
+
+
+def _run(message_id: UUID, sequence: int, chunks: list[Chunk]) -> ChunkRun:
+    first = chunks[0]
+    times = [chunk.at for chunk in chunks]
+    gaps = (0, *[after - before for before, after in pairwise(times)])
+    deltas = tuple([chunk.delta for chunk in chunks])
+    return ChunkRun(message_id, sequence, first.at, deltas, gaps, first.kind, first.part)
+
+
+def _size(record: Record) -> int:
+    """Raises ``UnicodeEncodeError`` for a lone surrogate, ``OverflowError`` for an integer out of range."""
+    return len(_encoder.encode(record))
