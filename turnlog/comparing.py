@@ -1,4 +1,4 @@
-"""Comparing what two stores answer: every context's state, messages, bodies and streams, through the queries."""
+"""Comparing what two stores answer: the state, messages, bodies and streams of every context."""
 
 from __future__ import annotations
 

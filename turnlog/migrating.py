@@ -39,8 +39,8 @@ KEPT: Final = "before-migration"
 class Migrated(msgspec.Struct, frozen=True):
     """What came of it. ``resumed_at``: the position that an earlier run had reached.
 
-    ``events_chain`` covers all commits of the new log, by what they say and not by their stored bytes; without a
-    transform the old log has the same.
+    ``events_chain`` covers all commits of the new log, by what they say and not by their stored bytes;
+    without a transform the old log has the same.
     """
 
     commits: int

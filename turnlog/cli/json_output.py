@@ -21,6 +21,8 @@ from projections.answers import (
     Timeline,
 )
 from projections.status import ProjectionStatus
+from turnlog.exporters.exported import Exported
+from turnlog.migrating import Migrated
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key
 
@@ -57,6 +59,8 @@ JSON_SHAPES: Final[dict[str, str]] = {
     "verify": f"an object: sound, after, position, chain, findings. Findings, each: {_fields(Finding)}",
     "rebuild": "a line for each projection: projection, version, position, duration_us",
     "sweep": "a line for each stream: message_id, outcome",
+    "export": f"an object: {_fields(Exported)}",
+    "migrate-store": f"an object: {_fields(Migrated)}, store, kept",
     "serve": (
         "an object when it takes requests: address, data, keys_required; with --print-settings a line for "
         f"each setting: {_fields(Row)}"

@@ -1,4 +1,4 @@
-"""Writing into one directory and nowhere else: whole files or none, and nothing that is there unless forced."""
+"""Writing into one directory and nowhere else: whole files or none, and over nothing unless forced."""
 
 from __future__ import annotations
 
@@ -64,18 +64,19 @@ class Folder:
         """Remove the files of a folder that an earlier export left there and this one did not write."""
         with translated(self.path), self._opened(folder) as directory:
             for name in os.listdir(directory):
-                if name not in kept:
+                if name.endswith(".json") and name not in kept:
                     os.unlink(name, dir_fd=directory)
 
-    def names(self, folder: str) -> list[str]:
-        """What is in a folder; nothing if it is not there."""
+    def check_free(self, name: str) -> None:
+        """Raise ``Refused`` (``output_exists``) if a file is there that may not be replaced."""
+        folder, _, last = name.rpartition("/")
         with (
             translated(self.path),
             suppress(FileNotFoundError),
             self._opened(folder, make=False) as directory,
         ):
-            return sorted(os.listdir(directory))
-        return []
+            if not self._force and _exists(last, directory):
+                raise self._there(name)
 
     def _publish(self, unfinished: str, last: str, directory: int, name: str) -> None:
         if self._force:

@@ -10,7 +10,11 @@ from uuid import UUID
 
 from eventstore.commits import Commit
 from eventstore.store import EventStore
-from turnlog.ndjson import HEADER, End, Facts, Line, Totals, encode, unmarked
+from turnlog.exporters.exported import Exported, Progress
+from turnlog.exporters.folder import Folder
+from turnlog.ndjson import FILE_NAME, HEADER, End, Facts, Line, Totals, encode, unmarked
+
+FORMAT: Final = "ndjson"
 
 MERGED_MAX: Final = 32
 """Contexts whose commits are read one context beside the other, each a page at a time; for more, the whole
@@ -86,3 +90,18 @@ def _lines(number: int, commit: Commit) -> Iterator[bytes]:
         else:
             line = Line(commit=number, version=version, event=event)
         yield encode(line) + b"\n"
+
+
+def export(
+    store: EventStore, contexts: Mapping[UUID, int | None] | None, folder: Folder, progress: Progress
+) -> Exported:
+    """Write the lines to one file. Raises as ``lines``, and what ``Folder`` raises."""
+    exported = Exported(FORMAT, str(folder.path), files=1)
+    with folder.file(FILE_NAME) as file:
+        for number, block in enumerate(lines(store, contexts)):
+            file.write(block)
+            progress(number)
+            exported.contexts += b'"type":"context.created"' in block.partition(b"\n")[0]
+            exported.events += block.count(b"\n")
+    exported.events -= 2  # the first and the last line
+    return exported
