@@ -15,7 +15,7 @@ from turnlog.cli.exporting import export
 from turnlog.cli.help import HelpPanels
 from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
-from turnlog.cli.migrating import migrate_store
+from turnlog.cli.moving import migrate_store
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
 from turnlog.cli.serve import serve

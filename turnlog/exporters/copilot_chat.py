@@ -9,9 +9,8 @@ from uuid import UUID
 import msgspec
 
 from eventstore.content import Json
-from eventstore.units import format_time
 from projections.answers import ContextState, MessageEntry
-from turnlog.exporters.copilot_message import node_of
+from turnlog.exporters.copilot_message import node_of, time_of
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
 from turnlog.exporters.messages import along, chunks, own, told
@@ -135,10 +134,12 @@ def _config(config: dict[str, Json]) -> dict[str, Json]:
 
 def _current_state(state: ContextState, *, imported: bool) -> Json:
     detail = _object(state.state_detail)
-    if imported and "source" in detail:
-        return detail["source"]
+    if imported and isinstance(was := detail.get("was"), str):
+        # The original may be spelled as an older generation did, which theirs cannot read.
+        name = was.replace("llm", "l_l_m")
+        return {name: detail["data"]} if "data" in detail else name
     if state.state == "failed":
-        failed: dict[str, Json] = {"error_message": "", "failed_at": format_time(state.updated_at)}
+        failed: dict[str, Json] = {"error_message": "", "failed_at": time_of(state.updated_at)}
         return {"failed": failed | detail}
     return state.state if state.state in _UNIT_STATES else "idle"
 

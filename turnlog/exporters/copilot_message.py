@@ -57,6 +57,13 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
     return node | _object(kept.get("node"))
 
 
+def time_of(at: int) -> str:
+    """A time as they write it: with as many threes of decimals as it needs."""
+    second, _, micros = format_time(at).removesuffix("Z").partition(".")
+    decimals = micros.removesuffix("000").removesuffix("000")
+    return f"{second}.{decimals}Z" if decimals else f"{second}Z"
+
+
 def _message_type(message: Told) -> str:
     """``text`` says no more there than being a message."""
     noted = _object(message.metadata.get("import")).get("message_type")
@@ -128,7 +135,7 @@ def _stream(message: Told, chunks: Sequence[ChunkReceived]) -> dict[str, Json]:
         row: dict[str, Json] = {
             "sequence": sequence,
             "delta": chunk.delta,
-            "timestamp": format_time(chunk.at),
+            "timestamp": time_of(chunk.at),
             "accumulated_chars": size,
         }
         milliseconds = chunk.at // 1_000
@@ -140,11 +147,11 @@ def _stream(message: Told, chunks: Sequence[ChunkReceived]) -> dict[str, Json]:
     data: dict[str, Json] = {
         "content": text,
         "chunks": rows,
-        "started_at": format_time(started_at),
+        "started_at": time_of(started_at),
     }
     end = message.end
     if end is not None and end.outcome == "completed" and end.occurred_at is not None:
-        data["completed_at"] = format_time(end.occurred_at)
+        data["completed_at"] = time_of(end.occurred_at)
         data["total_duration_ms"] = end.occurred_at // 1_000 - started_at // 1_000
     model = getattr(message.event, "model", None)
     usage, reason = (None, None) if end is None else (end.usage, end.finish_reason)
@@ -164,7 +171,7 @@ def _texts(chunks: Iterable[ChunkReceived]) -> list[ChunkReceived]:
 def _metadata(message: Told, chunks: Sequence[ChunkReceived], rest: Sequence[Part]) -> dict[str, Json]:
     """What a message that was never theirs tells of itself; what they have no place for is in ``extra``."""
     at = _started_at(message)
-    found: dict[str, Json] = {"created_at": format_time(at), "source": _SOURCES[message.entry.role]}
+    found: dict[str, Json] = {"created_at": time_of(at), "source": _SOURCES[message.entry.role]}
     ours: dict[str, Json] = {}
     if rest:
         ours["parts"] = [msgspec.to_builtins(part) for part in rest]

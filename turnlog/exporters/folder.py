@@ -73,9 +73,9 @@ class Folder:
         with (
             translated(self.path),
             suppress(FileNotFoundError),
-            self._opened(folder, make=False) as directory,
+            self._opened(folder, make=False) as at,
         ):
-            if not self._force and _exists(last, directory):
+            if not self._force and _exists(last, at):
                 raise self._there(name)
 
     def _publish(self, unfinished: str, last: str, directory: int, name: str) -> None:

@@ -44,15 +44,19 @@ class TurnlogNdjson:
         reads. Each append expects its exact version and has a commit id: appending it again writes nothing.
         """
         replay = Replay(transform)
-        names = [name for name in source.files() if ndjson_lines.is_ours(source, name)]
-        waiting = [_File(source, name, self._upcasters, replay) for name in names]
-        versions: dict[UUID, int] | None = {} if len(names) > 1 else None
+        waiting: list[_File] = []
+        for name in source.files():
+            if ndjson_lines.is_ours(source, name):
+                waiting.append(_File(source, name, self._upcasters, replay))
+            else:
+                yield Problem(name, "not_turnlog", "it does not begin as an export does", "line 1")
+        versions: dict[UUID, int] | None = {} if len(waiting) > 1 else None
         while waiting:
-            left = [file.left for file in waiting]
+            given = sum(file.given for file in waiting)
             for file in waiting:
                 yield from file.read(versions)
-            if [file.left for file in waiting] == left:
-                versions = None  # they wait for contexts that no file has: the log will say so
+            if sum(file.given for file in waiting) == given:
+                waiting[0].release()  # it forks from what no file has: the log will say so
             waiting = [file for file in waiting if not file.ended]
 
 
@@ -76,17 +80,18 @@ class _Commit(msgspec.Struct):
 
 
 class _File:
-    """A file on its way. ``left`` counts what it has given; ``ended`` says that this was all."""
+    """A file on its way. ``given`` counts what was taken of it; ``ended`` says that this was all."""
 
     def __init__(self, source: Source, name: str, upcasters: Chain, replay: Replay) -> None:
         self.ended = False
-        self.left = 0
+        self.given = 0
         self._source = source
         self._name = name
         self._upcasters = upcasters
         self._replay = replay
         self._items = self._read()
         self._held: _Commit | None = None
+        self._released = False
         self._left_out: dict[UUID, int] = {}
 
     def read(self, versions: dict[UUID, int] | None) -> Iterator[Append | Problem]:
@@ -97,15 +102,20 @@ class _File:
                 yield item
             elif item.context_id in self._left_out:
                 self._left_out[item.context_id] += 1
-            elif versions is not None and _lacks_source(item.events[0], versions):
+            elif versions is not None and not self._released and _lacks_source(item.events[0], versions):
                 self._held = item
                 return
             else:
+                self._released = False
                 if versions is not None:
                     versions[item.context_id] = item.line.version + len(item.events) - 1
                 yield from self._append(item)
-            self.left += 1
+            self.given += 1
         self.ended = True
+
+    def release(self) -> None:
+        """Let the fork that it stands at pass, whatever there is of its source."""
+        self._released = True
 
     def _append(self, commit: _Commit) -> Iterator[Append | Problem]:
         context_id, first_version = commit.context_id, commit.line.version

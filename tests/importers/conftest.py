@@ -1,0 +1,9 @@
+"""What the tests of importers share: the modules beside this file, and those that run verbs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "turnlog"))
