@@ -143,7 +143,11 @@ def _stream(message: Told, chunks: Sequence[ChunkReceived]) -> dict[str, Json]:
             row["interval_ms"] = milliseconds - before
         rows.append(row)
         before = milliseconds
-    text = "".join(part.text for part in message.parts[:1] if isinstance(part, TextPart))
+    final = None if message.end is None else message.end.parts
+    if final is None:
+        text = "".join(chunk.delta for chunk in _texts(chunks))
+    else:  # the chunks do not add up to what the message came to
+        text = next((part.text for part in final if isinstance(part, TextPart)), "")
     data: dict[str, Json] = {
         "content": text,
         "chunks": rows,
