@@ -146,10 +146,8 @@ def said(message_id: UUID, source: dict[str, Any], *parts: Part, role: Any = "us
 
 def test_what_an_importer_kept_goes_back_where_it_was(data_dir: Path, terminal: Terminal, out: Path) -> None:
     call = {"id": "1", "tool_name": "look", "arguments": ["a"], "approval_status": "Denied"}
-    image: dict[str, Any] = {
-        "kind": "image",
-        "data": {"image_data": {"base64": {"mime_type": "image/png"}}, "n": 1},
-    }
+    bytes_of_image: dict[str, Any] = {"mime_type": "image/png"}
+    image = {"kind": "image", "data": {"image_data": {"base64": bytes_of_image}, "n": 1}}
     reference = {"kind": "file_reference", "data": {"path": "a.py"}}
     result = {"request_id": "1", "result": {"ok": True}}
     strange: dict[str, Any] = {"content": [], "message_type": 7, "parent_id": "gone", "role": "ROBOT"}
