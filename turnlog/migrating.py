@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from hashlib import sha256
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -21,7 +22,7 @@ from eventstore import reading
 from eventstore.body import request_digest
 from eventstore.commits import Append, Commit, pack
 from eventstore.directory import Opened, open_directory
-from eventstore.environment import sync_directory, translated
+from eventstore.environment import WriterLock, sync_directory, translated
 from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BranchMoved, MessageAppended, Record, StreamStarted
 from eventstore.limits import MAP_BYTES
@@ -220,25 +221,43 @@ def kept_at(old: Path) -> Path:
     return old.with_name(f"{old.name}.{KEPT}")
 
 
-def swap(old: Path, new: Path) -> Path:
+def swap(old: Path, new: Path, verified: int) -> Path:
     """Let the new directory take the old one's name; the old one is kept beside. Returns where.
 
-    A swap that was cut short is finished by another. Raises ``Refused`` (``output_exists``) when something
-    else is where the old one would be kept, and ``Unavailable``.
+    ``verified``: the position of the old log up to which the new one was verified. Nobody may write either
+    meanwhile. Raises ``Refused``: ``output_exists`` when something else is where the old one would be kept,
+    ``store_differs`` when the old log went on; and ``Unavailable``.
     """
     kept = kept_at(old)
+    if kept.exists():
+        raise Refused("output_exists", f"{kept} is there already", path=str(kept))
+    with translated(new), ExitStack() as locks:
+        for path in (old, new):
+            locks.callback(WriterLock(path).release)
+        if (now := _position_of(old)) != verified:
+            raise Refused("store_differs", f"{old} went on to position {now}", path=str(old), position=now)
+        if old.parent.stat().st_dev != new.stat().st_dev:
+            raise Refused("invalid_argument", f"{new} is on another file system than {old}")
+        old.rename(kept)
+        sync_directory(old.parent)
+        finish_swap(old, new)
+    return kept
+
+
+def _position_of(path: Path) -> int:
+    log = Log(path / "log", read_only=True)
+    try:
+        return _head(log)
+    finally:
+        log.close()
+
+
+def finish_swap(old: Path, new: Path) -> None:
+    """The second half of a swap, after which the new directory has the old one's name."""
     with translated(new):
-        if old.exists():
-            if kept.exists():
-                raise Refused("output_exists", f"{kept} is there already", path=str(kept))
-            if old.parent.stat().st_dev != new.stat().st_dev:
-                raise Refused("invalid_argument", f"{new} is on another file system than {old}")
-            old.rename(kept)
-            sync_directory(old.parent)
         new.rename(old)
         sync_directory(old.parent)
         sync_directory(new.parent)
-    return kept
 
 
 def is_swap_unfinished(old: Path, new: Path) -> bool:

@@ -24,6 +24,7 @@ import msgspec
 
 from eventstore.content import Json
 from eventstore.events import Event, Moment, Number
+from eventstore.limits import METADATA_BYTES_MAX
 
 FORMAT: Final = 1
 
@@ -93,11 +94,15 @@ class Facts(msgspec.Struct, frozen=True):
 def marked(context_id: UUID, first_version: int, facts: Facts) -> Facts:
     """The id and the metadata with which a commit is replayed.
 
-    One that had no id gets one that follows from its place: replaying it twice writes it once.
+    One that had no id gets one that follows from its place: replaying it twice writes it once. Metadata that
+    has no room for the mark, or a member of its name, stays as it is.
     """
     had = Replayed(facts.recorded_at, facts.commit_id is not None, facts.metadata is not None)
     commit_id = facts.commit_id or uuid5(context_id, f"replayed {first_version}")
-    return Facts(facts.recorded_at, commit_id, {REPLAYED: msgspec.to_builtins(had), **(facts.metadata or {})})
+    metadata = {REPLAYED: msgspec.to_builtins(had), **(facts.metadata or {})}
+    if len(msgspec.msgpack.encode(metadata)) > METADATA_BYTES_MAX:
+        metadata = facts.metadata
+    return Facts(facts.recorded_at, commit_id, metadata)
 
 
 def unmarked(facts: Facts) -> Facts:

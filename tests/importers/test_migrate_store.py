@@ -260,11 +260,21 @@ def test_no_directory_is_made_for_a_store_that_there_is_not(
     assert not (data_dir.parent / "new").exists()
 
 
-async def test_a_swap_leaves_nothing_half_done_over_file_systems(tmp_path: Path) -> None:
-    await write(tmp_path / "old", [Append(C, (ContextCreated(),))])
-    (tmp_path / "old.before-migration").mkdir()
+async def test_a_swap_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    await write(old, [Append(C, (ContextCreated(),))])
+    kept_at(old).mkdir()
     (tmp_path / "new").mkdir()
     with pytest.raises(Refused) as refused:
-        swap(tmp_path / "old", tmp_path / "new")
+        swap(old, tmp_path / "new", 1)
     assert refused.value.code == "output_exists"
-    assert (tmp_path / "old").is_dir()
+    kept_at(old).rmdir()
+    with pytest.raises(Refused, match="went on to position 1") as refused:
+        swap(old, tmp_path / "new", 0)
+    assert refused.value.code == "store_differs"
+    async with turnlog.open(old):
+        with pytest.raises(Unavailable) as locked:
+            swap(old, tmp_path / "new", 1)
+    assert locked.value.code == "writer_locked"
+    assert old.is_dir()
+    assert not kept_at(old).exists()

@@ -188,6 +188,38 @@ def test_a_hostile_line_is_told_and_its_commit_and_what_follows_are_left_out(
     assert left.reason.startswith("1 later commit")
 
 
+def test_facts_on_a_later_line_are_not_dropped(tmp_path: Path) -> None:
+    rows = good()
+    rows[3] = rows[3].replace(b'"event":', b'"metadata":{"a":1},"event":')
+    (tmp_path / "x.ndjson").write_bytes(b"".join(rows))
+    assert taken(tmp_path / "x.ndjson")[1][0].code == "line_out_of_place"
+
+
+async def test_metadata_without_room_for_more_is_replayed_as_it_is(tmp_path: Path) -> None:
+    full = {"full": "x" * 65_500}
+    await write(tmp_path / "data", [Append(A, (ContextCreated(),), metadata=full)])
+    (tmp_path / "x.ndjson").write_bytes(await exported(tmp_path / "data"))
+    appends, problems = taken(tmp_path / "x.ndjson")
+    assert [(problem.code, problem.place) for problem in problems] == [("metadata_full", "line 2")]
+    await write(tmp_path / "again", appends)
+    assert (await commits_of(tmp_path / "again"))[0].metadata == full
+
+
+async def test_a_transform_may_give_messages_other_ids(tmp_path: Path) -> None:
+    stream = (StreamStarted(M), ChunkReceived(M, 1, "a"), StreamFinalized(M, "completed"))
+    await write(tmp_path / "data", [Append(A, (ContextCreated(), *stream))])
+    (tmp_path / "x.ndjson").write_bytes(await exported(tmp_path / "data"))
+
+    def renamed(event: Event) -> Event:
+        is_its = isinstance(event, (StreamStarted, ChunkReceived, StreamFinalized))
+        return msgspec.structs.replace(event, message_id=N) if is_its else event
+
+    appends, _ = taken(tmp_path / "x.ndjson", renamed)
+    await write(tmp_path / "again", appends)
+    (commit,) = await commits_of(tmp_path / "again")
+    assert [getattr(event, "message_id", None) for event in commit.events()] == [None, N, N, N]
+
+
 @pytest.mark.parametrize(
     ("member", "code"),
     [

@@ -13,7 +13,7 @@ from turnlog.cli.output import Output
 from turnlog.cli.text import count, one_line, styled
 from turnlog.cli.waiting import Tell, progress
 from turnlog.importers.transforming import load_transform
-from turnlog.migrating import is_swap_unfinished, migrate, swap
+from turnlog.migrating import finish_swap, is_swap_unfinished, kept_at, migrate, swap
 from turnlog.shapes import plain
 
 
@@ -32,7 +32,7 @@ async def migrate_store(
     on when the same command is given again.
 
     Args:
-        old: the directory of the store as it is. It is not changed.
+        old: the directory of the store as it is. Its log is not changed.
         new: the directory of the new one, made if need be.
         transform: a function of yours as MODULE:FUNCTION: it is given each event, and returns the event to
             write, a list of them, or None to drop it.
@@ -61,7 +61,9 @@ async def migrate_store(
             allow_unsafe_file_system=options.allow_unsafe_file_system,
             progress=tell,
         )
-    kept = swap(old, new) if exchange else None
+    kept = None
+    if exchange:
+        kept = swap(old, new, migrated.commits + migrated.dropped_commits)
     if options.json:
         shape = plain(migrated, store=old if exchange else new, kept=kept)
         output.emit({name: str(value) if isinstance(value, Path) else value for name, value in shape.items()})
@@ -91,7 +93,8 @@ def _real(path: Path) -> Path:
 
 def _swapped(output: Output, old: Path, new: Path) -> None:
     """Finish a swap that was cut short."""
-    kept = swap(old, new)
+    finish_swap(old, new)
+    kept = kept_at(old)
     if output.json:
         output.emit({"store": str(old), "kept": str(kept)})
     else:

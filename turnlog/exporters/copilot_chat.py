@@ -48,7 +48,8 @@ async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: 
         written.add(entry.id)
         message = await told(log, state, entry)
         stream = await chunks(log, entry.id) if entry.streamed and not entry.redacted else []
-        imported = entry.context_id == state.id and kept.covers(entry.version)
+        own_import = entry.context_id == state.id and kept.covers(entry.version)
+        imported = own_import or "source" in message.metadata
         node = node_of(message, stream, imported=imported)
         folder.write(f"{place}/messages_pool/{entry.id}.json", _pretty(node))
         exported.files += 1
@@ -120,8 +121,11 @@ class Kept:
         ours = {
             name: value for name, value in state.attributes.items() if name != "import" or not self._noted
         }
-        if ours or state.tags:
-            document["turnlog"] = {"attributes": ours, "tags": state.tags}
+        told: dict[str, Json] = {"attributes": ours, "tags": state.tags}
+        if not self._noted and state.workspace != "default":
+            told["workspace"] = state.workspace
+        if any(told.values()):
+            document["turnlog"] = {name: value for name, value in told.items() if value}
         return document | self._source
 
 

@@ -16,6 +16,9 @@ from turnlog.ndjson import FILE_NAME, HEADER, End, Facts, Line, Totals, encode, 
 
 FORMAT: Final = "ndjson"
 
+_FACTS_BYTES: Final = 128
+"""Of a commit's first line: its number, context and version take fewer, and the event stands behind."""
+
 MERGED_MAX: Final = 32
 """Contexts whose commits are read one context beside the other, each a page at a time; for more, the whole
 log is read, which costs less then."""
@@ -101,7 +104,7 @@ def export(
         for number, block in enumerate(lines(store, contexts)):
             file.write(block)
             progress(number)
-            exported.contexts += b'"type":"context.created"' in block.partition(b"\n")[0]
+            exported.contexts += b',"version":1,"recorded_at":' in block[:_FACTS_BYTES]
             exported.events += block.count(b"\n")
     exported.events -= 2  # the first and the last line
     return exported

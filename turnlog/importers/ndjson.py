@@ -120,6 +120,9 @@ class _File:
     def _append(self, commit: _Commit) -> Iterator[Append | Problem]:
         context_id, first_version = commit.context_id, commit.line.version
         facts = marked(context_id, first_version, commit.facts)
+        if facts.metadata == commit.facts.metadata:
+            reason = "its metadata has no room for when it was recorded and which id it had"
+            yield Problem(self._name, "metadata_full", reason, f"line {commit.number}", context_id)
         try:
             append = self._replay.append(
                 context_id, first_version, pack(commit.events), facts.commit_id, facts.metadata
@@ -200,7 +203,8 @@ def _misplaced(commit: _Commit | None, number: int, line: Line, size: int) -> Ba
         if line.events > COMMIT_EVENTS_MAX:
             return bad("commit_too_large", f"a commit takes at most {COMMIT_EVENTS_MAX:,} events")
         return None
-    if line.context_id is not None or line.version != commit.line.version + len(commit.events):
+    facts = (line.context_id, line.recorded_at, line.events, line.commit_id, line.metadata)
+    if any(fact is not None for fact in facts) or line.version != commit.line.version + len(commit.events):
         return bad("line_out_of_place", "it does not go on from the line before it")
     if commit.bytes + size > LINE_BYTES_MAX:
         return bad("commit_too_large", f"a commit's lines have at most {LINE_BYTES_MAX:,} bytes")

@@ -113,10 +113,9 @@ class Replay:
         ):
             return []
         made = _called(transform, event)
-        if isinstance(event, (MessageAppended, StreamStarted)):
-            kept = (m.message_id for m in made if isinstance(m, (MessageAppended, StreamStarted)))
-            if event.message_id not in kept:
-                self._dropped_messages[event.message_id] = self._kept(event.parent_id)
+        is_gone = not any(isinstance(each, (MessageAppended, StreamStarted)) for each in made)
+        if is_gone and isinstance(event, (MessageAppended, StreamStarted)):
+            self._dropped_messages[event.message_id] = self._kept(event.parent_id)
         return [self._placed(each) for each in made]
 
     def _placed(self, event: Event) -> Event:
