@@ -81,6 +81,10 @@ class Appender:
         self._recent = self._log.index.recent(txn, self.head)
         self._filing.begin()
 
+    def set_time(self, at: int) -> None:
+        """The time of the appends to come in this transaction, for commits that are written again."""
+        self._now = max(at, self._recorded_at)
+
     def append(self, txn: lmdb.Transaction, request: Request) -> Committed:
         """Put one commit, or find that it is there already. Raises ``Refused`` with nothing put."""
         append = request.append

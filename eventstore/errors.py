@@ -38,6 +38,7 @@ CODES: Final[dict[str, Code]] = {
         REFUSED, 422, "Check that it is a provider's stream, and its dialect: anthropic or openai_chat."
     ),
     "unknown_projection": Code(NOT_FOUND, 404, "See `turnlog stats` for the projections of this store."),
+    "invalid_transform": Code(REFUSED, 422, "Correct the transform named in the message."),
     "invalid_projection": Code(REFUSED, 422, "Correct the projection named in the message."),
     # Of a request over HTTP: it never came as far as the log.
     "invalid_request": Code(REFUSED, 400, "Correct what `errors` names; /schema has every request's shape."),
@@ -91,6 +92,10 @@ CODES: Final[dict[str, Code]] = {
     "previous_head_differs": Code(CONFLICT, 409, "Read the branch again and decide anew."),
     "wrong_expected_version": Code(CONFLICT, 409, "Read what happened in between and decide anew."),
     "commit_id_reused": Code(CONFLICT, 409, "Use a new commit id for other events."),
+    # Of what is written outside the store.
+    "output_exists": Code(CONFLICT, 409, "Choose another place, or use --force where there is one."),
+    "output_unsafe": Code(REFUSED, 422, "Choose a directory without links in it."),
+    "store_differs": Code(CONFLICT, 409, "Replay into a new directory; keep the old one as it is."),
     # Asked for a past that is not there.
     "version_not_found": Code(NOT_FOUND, 404, "Ask for a version between 1 and the context's version."),
     "position_not_found": Code(NOT_FOUND, 404, "Ask for a position between 0 and the log's head."),

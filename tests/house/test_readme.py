@@ -58,5 +58,5 @@ def test_the_json_shapes_are_those_of_the_command() -> None:
 
 
 def test_every_verb_is_listed() -> None:
-    listed = re.findall(r"^([a-z]+(?: [a-z]+)?)  +[A-Z]", README, re.MULTILINE)
+    listed = re.findall(r"^([a-z-]+(?: [a-z]+)?)  +[A-Z]", README, re.MULTILINE)
     assert sorted(listed) == sorted(JSON_SHAPES)

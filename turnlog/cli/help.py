@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
 
 _INDENT: Final = 2
-_LABEL_CELLS: Final = {"command": 10, "parameter": 26}
+_LABEL_CELLS: Final = {"command": 13, "parameter": 26}
 
 
 class HelpPanels:

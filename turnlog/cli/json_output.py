@@ -22,6 +22,8 @@ from projections.answers import (
 )
 from projections.status import ProjectionStatus
 from turnlog.importers.report import ContextLine, FileLine, Header, ProblemLine, Summary
+from turnlog.exporters.exported import Exported
+from turnlog.migrating import Migrated
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key
 
@@ -69,6 +71,8 @@ JSON_SHAPES: Final[dict[str, str]] = {
     "migrate": "the report's lines, as of import",
     "rebuild": "a line for each projection: projection, version, position, duration_us",
     "sweep": "a line for each stream: message_id, outcome",
+    "export": f"an object: {_fields(Exported)}",
+    "migrate-store": f"an object: {_fields(Migrated)}, store, kept",
     "serve": (
         "an object when it takes requests: address, data, keys_required; with --print-settings a line for "
         f"each setting: {_fields(Row)}"

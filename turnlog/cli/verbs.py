@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from cyclopts import App, Group
@@ -10,11 +11,13 @@ from turnlog.cli.branches import branch, fork
 from turnlog.cli.contexts import contexts, messages, show
 from turnlog.cli.demo import demo
 from turnlog.cli.events import events
+from turnlog.cli.exporting import export
 from turnlog.cli.help import HelpPanels
 from turnlog.cli.importing import import_, undo
 from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
 from turnlog.cli.migrating import migrate
+from turnlog.cli.moving import migrate_store
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
 from turnlog.cli.serve import serve
@@ -42,7 +45,7 @@ codes    1  unexpected                6    unavailable
 START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
-MOVE: Final = Group("Move in from another store", sort_key=4)
+MOVE: Final = Group("Move in and out", sort_key=4)
 KEEP: Final = Group("Look after the store", sort_key=5)
 SERVE: Final = Group("Serve it over HTTP", sort_key=6)
 ARGUMENTS: Final = Group("Arguments", sort_key=20)
@@ -67,7 +70,7 @@ VERBS: Final = {
     START: (demo,),
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
-    MOVE: (migrate,),
+    MOVE: (migrate, export, migrate_store),
     KEEP: (stats, verify, rebuild, sweep),
     SERVE: (serve,),
 }
@@ -79,7 +82,7 @@ KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
 def _register() -> None:
     for group, verbs in VERBS.items():
         for order, verb in enumerate(verbs, 1):
-            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
+            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(name_of(verb)))
     about = "Make, list and revoke the keys of the service."
     keys = App(
         name="keys",
@@ -109,6 +112,11 @@ def _register() -> None:
     helps = (Group("Help", sort_key=9),)
     app["--help"].group = app["--version"].group = helps
     keys["--help"].group = importing["--help"].group = helps
+
+
+def name_of(verb: Callable[..., object]) -> str:
+    """What a verb is called."""
+    return verb.__name__.replace("_", "-")
 
 
 def _epilogue(verb: str) -> str:

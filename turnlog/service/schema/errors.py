@@ -159,6 +159,10 @@ NEVER: Final = frozenset(
     {
         "ambiguous_id",
         "input_unreadable",
+        "invalid_transform",
+        "output_exists",
+        "output_unsafe",
+        "store_differs",
         "invalid_projection",
         "invalid_settings",
         "keys_required",

@@ -1,0 +1,84 @@
+"""Writing commits again, each at the time at which it was recorded: how a log is made of another.
+
+Many share a transaction, and each is checked as any append is. The writer's thread is not involved: whoever
+rewrites has opened the directory for himself, and nobody else may append.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import lmdb
+
+from eventstore.append import Appender
+from eventstore.commits import Append
+from eventstore.disk import Disk
+from eventstore.environment import translate
+from eventstore.errors import Refused
+from eventstore.limits import FREE_BYTES_LOW, TRANSACTION_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.log import Log
+from eventstore.request import Request, make_request
+
+_COMMITS_MAX: Final = TRANSACTION_REQUESTS_MAX
+_BYTES_MAX: Final = TRANSACTION_BYTES_MAX
+
+
+class Rewriter:
+    """Appends to a log, in transactions of up to ``limits.TRANSACTION_REQUESTS_MAX`` commits."""
+
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self._appender = Appender(log, lambda: 0)
+        self._disk = Disk(log.path, FREE_BYTES_LOW)
+        self._waiting: list[tuple[Request, int, int]] = []
+        self._bytes = 0
+
+    def append(self, append: Append, recorded_at: int, position: int) -> None:
+        """Append what was recorded at a position of another log. It is durable after ``finish``.
+
+        Raises ``Refused`` with that position in ``fields``, for this commit or one that waited with it: then
+        nothing of their transaction is written. Raises ``Unavailable`` as an append does.
+        """
+        try:
+            request = make_request(append, None)
+        except Refused as error:
+            raise _at(error, position) from error
+        self._waiting.append((request, recorded_at, position))
+        self._bytes += len(request.prepared.body)
+        if len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX:
+            self._commit()
+
+    def finish(self) -> None:
+        """Write what waits, and the index, so that whoever opens the log next need not."""
+        self._commit()
+        with self._transaction() as txn:
+            self._appender.finish_index(txn)
+
+    def _commit(self) -> None:
+        self._disk.check()
+        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        try:
+            with self._transaction() as txn:
+                self._appender.begin(txn)
+                for request, recorded_at, position in waiting:
+                    self._appender.set_time(recorded_at)
+                    try:
+                        self._appender.append(txn, request)
+                    except Refused as error:
+                        raise _at(error, position) from error
+                self._appender.finish(txn)
+            self._appender.committed()
+        except lmdb.Error as error:
+            self._appender.forget()
+            raise translate(error, self._log.path) from error
+        except BaseException:
+            self._appender.forget()
+            raise
+
+    def _transaction(self) -> lmdb.Transaction:
+        return self._log.env.begin(write=True)
+
+
+def _at(error: Refused, position: int) -> Refused:
+    fields = {**error.fields, "position": position}
+    return Refused(error.code, f"position {position}: {error.message}", **fields)

@@ -1,0 +1,280 @@
+"""A migrated store says what the old one said, about the past too, however often its making was killed."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import msgspec
+import pytest
+from commands import Terminal
+from logs import random_appends, write
+
+import turnlog
+from eventstore.commits import Append, Commit
+from eventstore.content import TextPart
+from eventstore.errors import Refused, Unavailable
+from eventstore.events import (
+    ContextCreated,
+    ContextUpdated,
+    CustomRecorded,
+    Event,
+    MessageAppended,
+    StateChanged,
+    StreamStarted,
+)
+from eventstore.store import EventStore
+from projections.timetravel import AtTime, AtVersion
+from turnlog.comparing import compare_answers
+from turnlog.migrating import Migrated, is_swap_unfinished, kept_at, migrate, swap
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+C, M, N = UUID(int=0xC), UUID(int=1), UUID(int=2)
+
+CHILD: Final = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from eventstore import rewriting
+from turnlog.migrating import migrate
+old, new, phase, place = sys.argv[1:]
+rewriting._COMMITS_MAX = 7
+def progress(doing, done, total):
+    if doing == phase and done >= int(place):
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(migrate(Path(old), Path(new), progress=progress))
+"""
+
+
+def run_and_kill(old: Path, new: Path, phase: str, place: int) -> None:
+    """Let a process migrate until it is killed there."""
+    child = subprocess.run(
+        [sys.executable, "-c", CHILD, old, new, phase, str(place)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert child.returncode == -signal.SIGKILL, child.stderr
+
+
+async def commits_of(path: Path) -> list[Commit]:
+    async with await EventStore.open(path, read_only=True) as store:
+        return list(store.read())
+
+
+async def chain_of(path: Path) -> bytes:
+    async with await EventStore.open(path, read_only=True) as store:
+        return store.head().chain
+
+
+def quiet(doing: str, done: int, total: int) -> None:
+    """A progress that nobody watches."""
+
+
+async def test_any_log_is_migrated_to_the_same_one(tmp_path: Path, seed: int) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    await write(old, random_appends(random.Random(seed), 200))
+    migrated = await migrate(old, new)
+    assert (migrated.commits, migrated.dropped_commits, migrated.resumed_at) == (200, 0, 0)
+    assert await commits_of(new) == await commits_of(old)
+    assert await chain_of(new) == await chain_of(old)
+    again = await migrate(old, new)
+    assert again == msgspec.structs.replace(migrated, resumed_at=200)
+
+
+async def test_the_past_of_a_migrated_store_is_that_of_the_old_one(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    async with turnlog.open(old) as log:
+        context = await log.create_context(title="first")
+        await context.append_message("user", "Hello")
+        between = (await context.update({"title": "second"})).recorded_at
+        await context.update({"title": "third"})
+    await migrate(old, new)
+    async with turnlog.open(new) as log:
+        state = await log.context(context.id).state(AtTime(between))
+        assert (state.title, state.updated_at) == ("second", between)
+        assert (await log.context(context.id).state(AtVersion(1))).title == "first"
+
+
+@pytest.mark.parametrize("phase", ["replaying", "comparing", "verifying", "building the views"])
+async def test_a_migration_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(
+    phase: str, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(f"{seed} {phase}")
+    old, new, whole = tmp_path / "old", tmp_path / "new", tmp_path / "whole"
+    await write(old, random_appends(rng, 120))
+    expected = await migrate(old, whole)
+    reached: list[int] = []
+    for _ in range(3 if phase == "replaying" else 1):
+        place = rng.randrange(reached[-1] if reached else 1, 120) if phase == "replaying" else 0
+        run_and_kill(old, new, phase, place)
+        reached.append(len(await commits_of(new)))
+        assert place - 7 <= reached[-1] <= (place or 120)
+    ended = await migrate(old, new)
+    assert ended == msgspec.structs.replace(expected, resumed_at=reached[-1])
+    assert await commits_of(new) == await commits_of(whole)
+    await compare_answers([new, whole], unsafe=False, progress=quiet)
+
+
+async def test_a_directory_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    await write(old, [Append(C, (ContextCreated("ours"), StateChanged("busy")))])
+    await write(new, [Append(C, (ContextCreated("theirs"), StateChanged("busy")))])
+    with pytest.raises(Refused) as refused:
+        await migrate(old, new)
+    assert (refused.value.code, refused.value.fields["position"]) == ("store_differs", 1)
+    shutil.rmtree(new)
+    await write(new, [Append(C, (ContextCreated("ours"), StateChanged("busy")))])
+    with pytest.raises(Refused, match="not what the old store gives"):
+        await migrate(old, new)  # another time
+    shutil.rmtree(new)
+    shutil.copytree(old, new)
+    await write(new, [Append(C, (CustomRecorded("more"),))])
+    with pytest.raises(Refused) as refused:
+        await migrate(old, new)
+    assert (refused.value.code, refused.value.fields["position"]) == ("store_differs", 2)
+    with pytest.raises(Refused, match="not beside each other"):
+        await migrate(old, old / "new")
+
+
+async def test_a_store_that_somebody_writes_is_not_migrated(tmp_path: Path) -> None:
+    async with turnlog.open(tmp_path / "old"):
+        with pytest.raises(Unavailable) as refused:
+            await migrate(tmp_path / "old", tmp_path / "new")
+    assert refused.value.code == "writer_locked"
+    assert not (tmp_path / "new").exists()
+
+
+async def test_views_that_answer_otherwise_are_found(tmp_path: Path) -> None:
+    message = MessageAppended(M, "user", (TextPart("Hello"),), parent_id=None)
+    other = msgspec.structs.replace(message, parts=(TextPart("Hallo"),))
+    for name, said in (("one", message), ("other", other)):
+        async with await EventStore.open(tmp_path / name, clock=lambda: 5) as store:
+            await store.append(C, (ContextCreated(), said))
+    with pytest.raises(Refused, match=f"message {M} of context {C} is not the same"):
+        await compare_answers([tmp_path / "one", tmp_path / "other"], unsafe=False, progress=quiet)
+
+
+def without_answers(event: Event) -> Event | None:
+    """A transform that drops what was streamed, and renames a state."""
+    if isinstance(event, StateChanged):
+        return StateChanged(event.state.upper(), event.detail)
+    return None if isinstance(event, StreamStarted) else event
+
+
+async def test_a_transform_migrates_a_store_to_another_and_resumes(tmp_path: Path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    async with turnlog.open(old) as log:
+        context = await log.create_context()
+        await context.append_message("user", "Hello", message_id=M)
+        async with context.record() as stream:
+            await stream.write("Hi")
+        await context.append_message("user", "Bye", message_id=N)
+        await context.set_state("done")
+    migrated = await migrate(old, new, without_answers)
+    assert migrated.dropped_commits > 0
+    assert migrated.messages == 2
+    assert await migrate(old, new, without_answers) == msgspec.structs.replace(
+        migrated, resumed_at=migrated.commits
+    )
+    async with turnlog.open(new) as log:
+        state = await log.context(context.id).state()
+        assert (state.state, state.message_count) == ("DONE", 2)
+        assert (await log.queries.message(N)).parent_id == M
+    with pytest.raises(Refused) as refused:
+        await migrate(old, new)
+    assert refused.value.code == "store_differs"
+
+
+async def test_what_the_write_model_refuses_is_told_with_its_position(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    await write(old, [Append(C, (ContextCreated(),)), Append(C, (CustomRecorded("x"),))])
+
+    def deleting(event: Event) -> Event | None:
+        return ContextUpdated({"title": 7}) if isinstance(event, CustomRecorded) else event
+
+    with pytest.raises(Refused) as refused:
+        await migrate(old, tmp_path / "new", deleting)
+    assert (refused.value.code, refused.value.fields["position"]) == ("invalid_event", 2)
+
+
+def test_the_verb_migrates_swaps_and_keeps_the_keys(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
+    terminal.ok("demo", "--speed", "0")
+    terminal.ok("keys", "create", "--role", "reader")
+    keys, before = (data_dir / "keys.json").read_bytes(), terminal.ok("events", "--json").out
+    told = terminal.ok("migrate-store", data_dir, new, "--json").object
+    assert list(told) == [*Migrated.__struct_fields__, "store", "kept"]
+    assert (told["store"], told["kept"]) == (str(new), None)
+    said = terminal.ok("migrate-store", data_dir, new, "--swap")
+    assert f"{data_dir} is the new store" in said.out
+    assert "went on after position" in said.err
+    assert not new.exists()
+    assert terminal.ok("events", "--json").out == before
+    assert (data_dir / "keys.json").read_bytes() == keys
+    assert (data_dir / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert terminal.ok("verify", "--json").object["sound"]
+    assert kept_at(data_dir).is_dir()
+    terminal.ok("migrate-store", data_dir, new)
+    ran = terminal("migrate-store", data_dir, new, "--swap", "--json")
+    assert (ran.code, ran.error["code"]) == (4, "output_exists")
+
+
+def test_a_swap_that_was_cut_short_is_finished(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
+    terminal.ok("demo", "--speed", "0")
+    terminal.ok("migrate-store", data_dir, new)
+    data_dir.rename(kept_at(data_dir))
+    assert is_swap_unfinished(data_dir, new)
+    told = terminal.ok("migrate-store", data_dir, new, "--swap", "--json").object
+    assert told == {"store": str(data_dir), "kept": str(kept_at(data_dir))}
+    assert terminal.ok("verify", "--json").object["sound"]
+
+
+def test_a_transform_is_named_by_module_and_function(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
+    terminal.ok("demo", "--speed", "0")
+    told = terminal.ok("migrate-store", data_dir, new, "--transform", f"{__name__}:without_answers", "--json")
+    assert told.object["dropped_commits"] > 0
+    for wrong in ("nonsense", "no_such_module:f", f"{__name__}:nothing", f"{__name__}:C"):
+        ran = terminal("migrate-store", data_dir, new, "--transform", wrong, "--json")
+        assert (ran.code, ran.error["code"]) == (2, "invalid_transform")
+
+
+def test_no_directory_is_made_for_a_store_that_there_is_not(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = Terminal(data_dir, capsys)("migrate-store", data_dir / "x", data_dir.parent / "new", "--json")
+    assert (ran.code, ran.error["code"]) == (3, "directory_not_found")
+    assert not (data_dir.parent / "new").exists()
+
+
+async def test_a_swap_that_is_refused_changes_nothing(tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    await write(old, [Append(C, (ContextCreated(),))])
+    kept_at(old).mkdir()
+    (tmp_path / "new").mkdir()
+    with pytest.raises(Refused) as refused:
+        swap(old, tmp_path / "new", 1)
+    assert refused.value.code == "output_exists"
+    kept_at(old).rmdir()
+    with pytest.raises(Refused, match="went on to position 1") as refused:
+        swap(old, tmp_path / "new", 0)
+    assert refused.value.code == "store_differs"
+    async with turnlog.open(old):
+        with pytest.raises(Unavailable) as locked:
+            swap(old, tmp_path / "new", 1)
+    assert locked.value.code == "writer_locked"
+    assert old.is_dir()
+    assert not kept_at(old).exists()

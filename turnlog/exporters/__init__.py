@@ -1,0 +1,1 @@
+"""Exporters: contexts as other programs read them; one file for each format."""

@@ -1,0 +1,156 @@
+"""Contexts in copilot_chat's generation 4: ``contexts/{id}/context.json`` and ``messages_pool/{id}.json``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable
+from typing import Final, cast
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json
+from projections.answers import ContextState, MessageEntry
+from turnlog.exporters.copilot_message import node_of, time_of
+from turnlog.exporters.exported import Exported, Progress
+from turnlog.exporters.folder import Folder
+from turnlog.exporters.messages import along, chunks, own, told
+from turnlog.facade import Turnlog
+
+FORMAT: Final = "copilot_chat"
+
+_UNIT_STATES: Final = ("idle", "paused", "initializing", "cancelling")
+"""States of theirs that need no detail; ours are the application's, and may be any."""
+
+
+async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, progress: Progress) -> Exported:
+    """Write each context: its messages, and then the file that makes it one. Memory holds one message.
+
+    Raises what queries and ``Folder`` raise.
+    """
+    exported = Exported(FORMAT, str(folder.path))
+    async for context_id in contexts:
+        state = await log.queries.context(context_id)
+        folder.check_free(f"contexts/{context_id}/context.json")
+        await _context(log, state, folder, exported)
+        exported.contexts += 1
+        progress(exported.contexts)
+    return exported
+
+
+async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: Exported) -> None:
+    place = f"contexts/{state.id}"
+    written: set[UUID] = set()
+    kept = Kept(state)
+
+    async def write(entry: MessageEntry) -> None:
+        if entry.id in written:
+            return
+        written.add(entry.id)
+        message = await told(log, state, entry)
+        stream = await chunks(log, entry.id) if entry.streamed and not entry.redacted else []
+        own_import = entry.context_id == state.id and kept.covers(entry.version)
+        imported = own_import or "source" in message.metadata
+        node = node_of(message, stream, imported=imported)
+        folder.write(f"{place}/messages_pool/{entry.id}.json", _pretty(node))
+        exported.files += 1
+        exported.messages += 1
+
+    async for entry in own(log, state):
+        await write(entry)
+    branches: dict[str, Json] = {}
+    for name in state.branches:
+        ids: list[str] = []
+        async for entry in along(log, state, name):
+            await write(entry)
+            ids.append(str(entry.id))
+        branch = kept.branch(name, ids, written)
+        branches[cast("str", branch["name"])] = branch
+    folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written})
+    folder.write(f"{place}/context.json", _pretty(kept.document(branches)))
+    exported.files += 1
+
+
+class Kept:
+    """What an importer kept of a context, and how it goes back."""
+
+    def __init__(self, state: ContextState) -> None:
+        self._state = state
+        noted = _object(state.attributes.get("import"))
+        self._noted = noted if noted.get("format") == FORMAT else {}
+        source = dict(_object(self._noted.get("source")))
+        self._branches = _object(source.pop("branches", None))
+        self._source = source
+        copies = self._noted.get("copies")
+        self._copies = cast("list[Json]", copies) if isinstance(copies, list) else []
+
+    def covers(self, version: int) -> bool:
+        """Whether what the context had at a version came with an import of it."""
+        if not self._copies:
+            return bool(self._noted)
+        spans = (_object(copy) for copy in self._copies)
+        return any(span.get("before", 0) < version <= span.get("version", 0) for span in spans)
+
+    def branch(self, name: str, ids: list[str], there: set[UUID]) -> dict[str, Json]:
+        """A branch. A list that was odd comes back as long as the branch still ends where it did."""
+        kept = dict(_object(self._branches.get(name)))
+        kept.pop("active_branch_name", None)
+        listed = kept.get("message_ids")
+        if isinstance(listed, list):
+            known = {str(message_id) for message_id in there}
+            found = [one for one in cast("list[Json]", listed) if one in known]
+            if found[-1:] != ids[-1:]:
+                del kept["message_ids"]
+        return {"name": name, "message_ids": ids, "system_prompt": None, "user_prompt": None} | kept
+
+    def document(self, branches: dict[str, Json]) -> dict[str, Json]:
+        """The content of ``context.json``."""
+        state = self._state
+        active = _object(self._branches.get(state.active_branch))
+        document: dict[str, Json] = {
+            "id": str(state.id),
+            "parent_id": None,
+            "config": state.config if self._noted else _config(state.config),
+            "title": state.title,
+            "message_pool": {},
+            "branches": branches,
+            "active_branch_name": active.get("active_branch_name", active.get("name", state.active_branch)),
+            "current_state": _current_state(state, imported=bool(self._noted)),
+        }
+        if state.title is None:
+            del document["title"]
+        ours = {
+            name: value for name, value in state.attributes.items() if name != "import" or not self._noted
+        }
+        told: dict[str, Json] = {"attributes": ours, "tags": state.tags}
+        if not self._noted and state.workspace != "default":
+            told["workspace"] = state.workspace
+        if any(told.values()):
+            document["turnlog"] = {name: value for name, value in told.items() if value}
+        return document | self._source
+
+
+def _config(config: dict[str, Json]) -> dict[str, Json]:
+    """With what they cannot do without: model, mode and parameters."""
+    model = config.get("model_id", config.get("model", "unknown"))
+    needed: dict[str, Json] = {"model_id": model, "mode": "chat", "parameters": {}, "agent_role": "actor"}
+    return needed | config
+
+
+def _current_state(state: ContextState, *, imported: bool) -> Json:
+    detail = _object(state.state_detail)
+    if imported and isinstance(was := detail.get("was"), str):
+        # The original may be spelled as an older generation did, which theirs cannot read.
+        name = was.replace("llm", "l_l_m")
+        return {name: detail["data"]} if "data" in detail else name
+    if state.state == "failed":
+        failed: dict[str, Json] = {"error_message": "", "failed_at": time_of(state.updated_at)}
+        return {"failed": failed | detail}
+    return state.state if state.state in _UNIT_STATES else "idle"
+
+
+def _pretty(value: Json) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=2)
+
+
+def _object(value: Json) -> dict[str, Json]:
+    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}
