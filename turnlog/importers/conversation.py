@@ -92,9 +92,9 @@ class Conversation(msgspec.Struct, frozen=True):
     state: str | None = None
     state_detail: Json = None
     warnings: tuple[Problem, ...] = ()
+    files: tuple[str, ...] = ()
     kept: tuple[Kept, ...] = ()
     updated_at: int | None = None
-    files: tuple[str, ...] = ()
 
 
 class Problem(msgspec.Struct, frozen=True):
