@@ -42,8 +42,8 @@ codes    1  unexpected                6    unavailable
 START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
-MOVE: Final = Group("Move in from another store", sort_key=4)
-KEEP: Final = Group("Look after the store", sort_key=5)
+KEEP: Final = Group("Look after the store", sort_key=4)
+MOVE: Final = Group("Move it in and out", sort_key=5)
 SERVE: Final = Group("Serve it over HTTP", sort_key=6)
 ARGUMENTS: Final = Group("Arguments", sort_key=20)
 OPTIONS: Final = Group("Options", sort_key=30)
@@ -67,18 +67,21 @@ VERBS: Final = {
     START: (demo,),
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
-    MOVE: (migrate,),
     KEEP: (stats, verify, rebuild, sweep),
+    MOVE: (migrate,),
     SERVE: (serve,),
 }
 
 KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
 """What can be done with keys: ``turnlog keys create`` and so on."""
 
+IMPORTS: Final = {"import": import_, "import undo": undo}
+"""A verb that has another one in it."""
+
 
 def _register() -> None:
     for group, verbs in VERBS.items():
-        for order, verb in enumerate(verbs, 1):
+        for order, verb in enumerate(verbs):
             app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
     about = "Make, list and revoke the keys of the service."
     keys = App(
@@ -101,10 +104,10 @@ def _register() -> None:
         group=MOVE,
         group_arguments=ARGUMENTS,
         group_parameters=OPTIONS,
-        sort_key=0,
+        sort_key=-1,
     )
-    importing.default(import_)
-    importing.command(undo, help_epilogue=_epilogue("import undo"))
+    importing.default(IMPORTS["import"])
+    importing.command(IMPORTS["import undo"], help_epilogue=_epilogue("import undo"))
     app.command(importing)
     helps = (Group("Help", sort_key=9),)
     app["--help"].group = app["--version"].group = helps
