@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterable
+from collections.abc import AsyncIterable, Iterable, Iterator
 from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from eventstore.content import Part, TextPart, fold
+from eventstore.content import Kind, Part, TextPart, fold
 from eventstore.errors import NotFound
 from eventstore.events import ChunkRun, MessageAppended
 from projections.answers import MessageBody, MessageEntry
@@ -73,4 +73,11 @@ def _chunks_at(snapshot: Snapshot, message: Seen) -> int:
 
 def folded(runs: Iterable[ChunkRun]) -> tuple[Part, ...]:
     """The content that runs of a stream add up to."""
-    return fold((run.kind, run.part, delta) for run in runs for delta in run.deltas)
+    return fold(_pieces(runs))
+
+
+def _pieces(runs: Iterable[ChunkRun]) -> Iterator[tuple[Kind, str | None, str]]:
+    """Runs joined, but for notes: each of those is an object by itself."""
+    for run in runs:
+        for delta in run.deltas if run.kind == "other" else ("".join(run.deltas),):
+            yield run.kind, run.part, delta

@@ -29,7 +29,7 @@ from turnlog.shapes import plain
 
 LATE_SECONDS_MAX: Final = 0.020
 TICK_SECONDS: Final = 0.001
-ROUNDS: Final = 8
+ROUNDS: Final = 20
 
 SCHEDULING: Final = Path("/proc/thread-self/schedstat")
 """Linux: nanoseconds run, nanoseconds waited, turns."""

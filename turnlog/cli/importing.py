@@ -101,7 +101,7 @@ async def undo(report: Path, /, *, yes: Flag = False, options: Options = DEFAULT
     output = Output(options.json)
     outcomes: dict[str, int] = {"contexts": 0, "files": 0, "failed": 0}
     async with writing(options, output) as log:
-        undoing = plan_undoing(log, report)
+        undoing = await plan_undoing(log, report)
         since = f" ({undoing.written_since:,} of them written to since)" if undoing.written_since else ""
         what = f"Delete {count(len(undoing.context_ids), 'context')}{since} and put back "
         what += f"{count(len(undoing.files), 'file')}? Type yes: "

@@ -21,8 +21,8 @@ from projections.answers import (
     Timeline,
 )
 from projections.status import ProjectionStatus
-from turnlog.importers.report import ContextLine, FileLine, Header, ProblemLine, Summary
 from turnlog.exporters.exported import Exported
+from turnlog.importers.report import ContextLine, FileLine, Header, ProblemLine, Summary
 from turnlog.migrating import Migrated
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key

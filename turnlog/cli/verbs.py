@@ -45,8 +45,13 @@ codes    1  unexpected                6    unavailable
 START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
+<<<<<<< .merge_file_VNQxhH
 MOVE: Final = Group("Move in and out", sort_key=4)
 KEEP: Final = Group("Look after the store", sort_key=5)
+=======
+KEEP: Final = Group("Look after the store", sort_key=4)
+MOVE: Final = Group("Move it in and out", sort_key=5)
+>>>>>>> .merge_file_8LYFYD
 SERVE: Final = Group("Serve it over HTTP", sort_key=6)
 ARGUMENTS: Final = Group("Arguments", sort_key=20)
 OPTIONS: Final = Group("Options", sort_key=30)
@@ -70,19 +75,31 @@ VERBS: Final = {
     START: (demo,),
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
+<<<<<<< .merge_file_VNQxhH
     MOVE: (migrate, export, migrate_store),
+=======
+>>>>>>> .merge_file_8LYFYD
     KEEP: (stats, verify, rebuild, sweep),
+    MOVE: (migrate,),
     SERVE: (serve,),
 }
 
 KEYS: Final = {"create": create, "list": list_, "revoke": revoke}
 """What can be done with keys: ``turnlog keys create`` and so on."""
 
+IMPORTS: Final = {"import": import_, "import undo": undo}
+"""A verb that has another one in it."""
+
 
 def _register() -> None:
     for group, verbs in VERBS.items():
+<<<<<<< .merge_file_VNQxhH
         for order, verb in enumerate(verbs, 1):
             app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(name_of(verb)))
+=======
+        for order, verb in enumerate(verbs):
+            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
+>>>>>>> .merge_file_8LYFYD
     about = "Make, list and revoke the keys of the service."
     keys = App(
         name="keys",
@@ -104,10 +121,10 @@ def _register() -> None:
         group=MOVE,
         group_arguments=ARGUMENTS,
         group_parameters=OPTIONS,
-        sort_key=0,
+        sort_key=-1,
     )
-    importing.default(import_)
-    importing.command(undo, help_epilogue=_epilogue("import undo"))
+    importing.default(IMPORTS["import"])
+    importing.command(IMPORTS["import undo"], help_epilogue=_epilogue("import undo"))
     app.command(importing)
     helps = (Group("Help", sort_key=9),)
     app["--help"].group = app["--version"].group = helps

@@ -11,7 +11,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.content import Json
+from eventstore.content import Json, Kind, Part, fold
 from eventstore.events import ChunkRun, MessageAppended, Record, StreamFinalized, StreamStarted
 from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
@@ -103,6 +103,17 @@ def branches_of(conversation: Conversation) -> dict[str, UUID | None]:
 def tags_of(conversation: Conversation) -> list[str]:
     """The tags as the log keeps them."""
     return list(conversation.tags)
+
+
+def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:
+    """What chunks add up to; those alike are joined first, but for notes, which are objects."""
+    pieces: list[tuple[Kind, str | None, str]] = []
+    for _, group in groupby(chunks, _KIND_AND_PART):
+        alike = list(group)
+        first, deltas = alike[0], [chunk.delta for chunk in alike]
+        for text in deltas if first.kind == "other" else ["".join(deltas)]:
+            pieces.append((first.kind, first.part, text))  # noqa: PERF401 -- a comprehension loses the type
+    return fold(pieces)
 
 
 def records_of(message: Message) -> Iterator[tuple[Record, int]]:

@@ -15,6 +15,7 @@ import msgspec
 from eventstore.errors import Refused
 from eventstore.events import ContextDeleted
 from eventstore.units import format_time, wall_clock_us
+from projections.pages import PAGE_ITEMS_MAX
 from turnlog.facade import Turnlog
 from turnlog.importers import report
 from turnlog.importers.backup import Backup, restore
@@ -22,6 +23,7 @@ from turnlog.importers.deleting import delete_verified
 from turnlog.importers.detecting import Claiming
 from turnlog.importers.job import Settings, bring_over
 from turnlog.importers.reading import Source
+from turnlog.importers.recording import copies_in
 from turnlog.importers.report import ContextLine, FileLine, Header, Line, Summary
 
 Hear: TypeAlias = Callable[[Line], None]
@@ -104,8 +106,11 @@ async def look(log: Turnlog | None, order: Order, hear: Hear) -> Summary:
     return written.summary
 
 
-def plan_undoing(log: Turnlog, path: Path) -> Undoing:
-    """What is to be undone by a report. Raises ``Refused`` for one of another store, or of a dry run."""
+async def plan_undoing(log: Turnlog, path: Path) -> Undoing:
+    """What is to be undone by a report. Raises ``Refused`` for one of another store, or of a dry run.
+
+    Where the report was cut, the contexts themselves are asked which import made them.
+    """
     header = report.header_of(path)
     if header.dry_run:
         raise Refused("invalid_argument", "this is the report of a dry run: nothing was written")
@@ -122,7 +127,22 @@ def plan_undoing(log: Turnlog, path: Path) -> Undoing:
             since += log.store.version_of(line.context_id) > line.version
         elif isinstance(line, FileLine) and line.deleted:
             files.append(line.path)
+    if not report.is_whole(path):
+        context_ids += [context_id async for context_id in _made_by(log, header.run)]
     return Undoing(header, list(dict.fromkeys(context_ids)), files, since)
+
+
+async def _made_by(log: Turnlog, run: str) -> AsyncGenerator[UUID]:
+    cursor: str | None = None
+    while True:
+        page = await log.queries.contexts(limit=PAGE_ITEMS_MAX, cursor=cursor)
+        for summary in page.items:
+            copies = copies_in((await log.queries.context(summary.id)).attributes)
+            if copies and copies[0].run == run:
+                yield summary.id
+        cursor = page.next_cursor
+        if cursor is None:
+            return
 
 
 async def undo(log: Turnlog, undoing: Undoing) -> AsyncGenerator[tuple[UUID | str, str]]:

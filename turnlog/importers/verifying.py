@@ -8,7 +8,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.content import Json, Part, TextPart, fold
+from eventstore.content import Json, Part, TextPart
 from eventstore.events import ChunkReceived, CustomRecorded, MessageAppended, StreamFinalized, StreamStarted
 from projections.answers import ContextState, MessageBody, MessageEntry
 from projections.metadata import same_json
@@ -16,7 +16,14 @@ from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
 from turnlog.importers.differences import MISSING, Difference, Findings
-from turnlog.importers.recording import IMPORT, branches_of, metadata_of, tags_of, without_copies
+from turnlog.importers.recording import (
+    IMPORT,
+    branches_of,
+    folded,
+    metadata_of,
+    tags_of,
+    without_copies,
+)
 
 PAGE_MESSAGES: Final = 1_000
 PAGE_CHUNKS: Final = 10_000
@@ -227,12 +234,8 @@ async def _compare_message(
             findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
         _compare_parts(message, message.parts, body, findings)
     elif entry.streamed:
-        _compare_parts(message, message.parts or _folded(streamed), body, findings)
+        _compare_parts(message, message.parts or folded(streamed.chunks), body, findings)
         await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
-
-
-def _folded(streamed: Streamed) -> tuple[Part, ...]:
-    return fold((chunk.kind, chunk.part, chunk.delta) for chunk in streamed.chunks)
 
 
 def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
