@@ -12,11 +12,7 @@ import pytest
 from commands import WIRE, Terminal
 
 from turnlog.cli.json_output import JSON_SHAPES
-<<<<<<< .merge_file_STY2Ax
-from turnlog.cli.verbs import KEYS, VERBS, app, name_of
-=======
-from turnlog.cli.verbs import IMPORTS, KEYS, VERBS, app
->>>>>>> .merge_file_kLgNaU
+from turnlog.cli.verbs import IMPORTS, KEYS, VERBS, app, name_of
 
 TIMELINE: Final = (
     "message_id context_id role model started_version started_position started_at occurred_at chunks "
@@ -168,13 +164,8 @@ def test_events_say_their_type_and_all_their_members(terminal: Terminal) -> None
 
 
 def test_every_verb_documents_its_shape_in_its_help(capsys: pytest.CaptureFixture[str]) -> None:
-<<<<<<< .merge_file_STY2Ax
     verbs = [name_of(verb) for verbs in VERBS.values() for verb in verbs]
-    assert sorted(JSON_SHAPES) == sorted([*verbs, *(f"keys {verb}" for verb in KEYS)])
-=======
-    verbs = [verb.__name__ for verbs in VERBS.values() for verb in verbs]
     assert sorted(JSON_SHAPES) == sorted([*verbs, *IMPORTS, *(f"keys {verb}" for verb in KEYS)])
->>>>>>> .merge_file_kLgNaU
     for verb, shape in JSON_SHAPES.items():
         app([*verb.split(), "--help"])
         assert f"With --json {shape}." in " ".join(capsys.readouterr().out.split())

@@ -45,13 +45,8 @@ codes    1  unexpected                6    unavailable
 START: Final = Group("Start here", sort_key=1)
 WRITE: Final = Group("Write", sort_key=2)
 READ: Final = Group("Read, now or as of any moment", sort_key=3)
-<<<<<<< .merge_file_VNQxhH
 MOVE: Final = Group("Move in and out", sort_key=4)
 KEEP: Final = Group("Look after the store", sort_key=5)
-=======
-KEEP: Final = Group("Look after the store", sort_key=4)
-MOVE: Final = Group("Move it in and out", sort_key=5)
->>>>>>> .merge_file_8LYFYD
 SERVE: Final = Group("Serve it over HTTP", sort_key=6)
 ARGUMENTS: Final = Group("Arguments", sort_key=20)
 OPTIONS: Final = Group("Options", sort_key=30)
@@ -75,12 +70,8 @@ VERBS: Final = {
     START: (demo,),
     WRITE: (record, branch, fork),
     READ: (contexts, show, messages, replay, history, diff, events),
-<<<<<<< .merge_file_VNQxhH
     MOVE: (migrate, export, migrate_store),
-=======
->>>>>>> .merge_file_8LYFYD
     KEEP: (stats, verify, rebuild, sweep),
-    MOVE: (migrate,),
     SERVE: (serve,),
 }
 
@@ -93,13 +84,8 @@ IMPORTS: Final = {"import": import_, "import undo": undo}
 
 def _register() -> None:
     for group, verbs in VERBS.items():
-<<<<<<< .merge_file_VNQxhH
-        for order, verb in enumerate(verbs, 1):
-            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(name_of(verb)))
-=======
         for order, verb in enumerate(verbs):
-            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(verb.__name__))
->>>>>>> .merge_file_8LYFYD
+            app.command(verb, group=group, sort_key=order, help_epilogue=_epilogue(name_of(verb)))
     about = "Make, list and revoke the keys of the service."
     keys = App(
         name="keys",
