@@ -44,7 +44,7 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
         first = results.pop(0)
         body["tool_result"] = {"request_id": first.call_id, "result": first.content}
         rest += results
-    body["metadata"] = None if imported else _metadata(message, chunks, rest)
+    body["metadata"] = None if imported else _metadata(message, rich, rest)
     body["message_type"] = _message_type(message)
     if rich is not None:
         body["rich_type"] = rich
@@ -172,7 +172,7 @@ def _texts(chunks: Iterable[ChunkReceived]) -> list[ChunkReceived]:
     return [chunk for chunk in chunks if chunk.kind == "text"]
 
 
-def _metadata(message: Told, chunks: Sequence[ChunkReceived], rest: Sequence[Part]) -> dict[str, Json]:
+def _metadata(message: Told, rich: dict[str, Json] | None, rest: Sequence[Part]) -> dict[str, Json]:
     """What a message that was never theirs tells of itself; what they have no place for is in ``extra``."""
     at = _started_at(message)
     found: dict[str, Json] = {"created_at": time_of(at), "source": _SOURCES[message.entry.role]}
@@ -188,8 +188,8 @@ def _metadata(message: Told, chunks: Sequence[ChunkReceived], rest: Sequence[Par
     if ours:
         found["extra"] = {"turnlog": ours}
     if message.entry.streamed and not message.entry.redacted:
-        stream = _stream(message, chunks)
-        count = len(_texts(chunks))
+        stream = _object(_object(rich).get("data"))
+        count = len(_list(stream.get("chunks")))
         times = ("started_at", "completed_at", "total_duration_ms")
         found["streaming"] = {"chunks_count": count} | {
             name: stream[name] for name in times if name in stream
