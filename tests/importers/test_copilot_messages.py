@@ -425,3 +425,25 @@ def test_no_content_makes_the_importer_raise(held: Context, data: st.DataObject)
         write_gen3(Path(directory), {**held, "id": ID})
         for item in CopilotChat().read(Source(Path(directory))):
             assert isinstance(item, (Conversation, Problem))
+
+
+def test_a_later_question_has_the_time_of_its_own_answer(tmp_path: Path) -> None:
+    answers = [message(metadata={"created_at": f"2025-11-15T17:4{minute}:00Z"}) for minute in (1, 5)]
+    question = {**message("q"), "role": "User"}
+    held = context((A, None, answers[0]), (B, A, question), (C, B, answers[1]))
+    conversation, _ = read(tmp_path, held)
+    assert conversation.messages[1].occurred_at == read_time("2025-11-15T17:45:00Z")
+
+
+def test_main_is_the_home_of_what_stands_on_other_branches_too(tmp_path: Path) -> None:
+    held = context((A, None, message()), (B, A, message()))
+    held["branches"] = {
+        "alpha": {"name": "alpha", "message_ids": [A]},
+        "main": {"name": "main", "message_ids": [A, B]},
+    }
+    conversation, _ = read(tmp_path, held)
+    assert [one.branch for one in conversation.messages] == ["main", "main"]
+    assert conversation.branches == {
+        "alpha": conversation.messages[0].id,
+        "main": conversation.messages[1].id,
+    }
