@@ -58,4 +58,4 @@ def unclaimed(source: Source, importers: list[Claiming]) -> Iterator[Problem]:
     """The files of which none of the importers will tell, so that nothing is passed over in silence."""
     for name in source.files():
         if not any(importer.claims(source, name) for importer in importers):
-            yield Problem(name, "unrecognised", "it is of no format that was found here")
+            yield Problem(name, "unrecognised", "it is of no format that was found here", warning=True)
