@@ -72,7 +72,7 @@ class Attachments:
             for attachment_id, hash_ in cast("dict[str, Json]", index).items():
                 if isinstance(hash_, str):
                     hashes["", attachment_id] = hash_
-        folder = self.source.path(f"{self.root}/{STORE}")
+        folder = self.source.path((PurePosixPath(self.root) / STORE).as_posix())
         for path in folder.glob("??/*/metadata.json"):
             references = self._about(path.parent.name).get("references")
             for reference in cast("list[Any]", references) if isinstance(references, list) else []:
@@ -85,7 +85,7 @@ class Attachments:
 
     def _value(self, name: str) -> Any:
         """What a file of the store says; None if it cannot be read: then its attachment has no more facts."""
-        path = f"{self.root}/{name}"
+        path = (PurePosixPath(self.root or "") / name).as_posix()
         if not self._is_file(name):
             return None
         try:
@@ -94,7 +94,7 @@ class Attachments:
             return None
 
     def _is_file(self, name: str) -> bool:
-        path = f"{self.root}/{name}"
+        path = (PurePosixPath(self.root or "") / name).as_posix()
         return self.root is not None and self._is_inside(path) and self.source.path(path).is_file()
 
     def _is_inside(self, path: str) -> bool:
