@@ -158,6 +158,7 @@ def table() -> dict[str, dict[str, Any]]:
 NEVER: Final = frozenset(
     {
         "ambiguous_id",
+        "backup_failed",
         "input_unreadable",
         "invalid_transform",
         "output_exists",
