@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Final
 
 import anyio.lowlevel
+import anyio.to_thread
 import msgspec
 
 from eventstore.events import ChunkReceived, StreamFinalized
@@ -25,7 +26,7 @@ from turnlog.service.feeds import Feed, Feeds
 PAGE_CHUNKS: Final = 500
 """Stored chunks that are read and sent at once, some 3 ms."""
 
-SNAPSHOT_CHUNKS: Final = 10_000
+SNAPSHOT_CHUNKS: Final = 4_000
 """Stored chunks that are read at once when they become one event."""
 
 FIRST_CHUNKS: Final = 50
@@ -143,7 +144,8 @@ class Delivery:
             )
             chunks += page.chunks
             more = page.has_more
-        events = self.renderer.snapshot(chunks)
+        # A long one takes longer than others may wait for the loop.
+        events = await anyio.to_thread.run_sync(self.renderer.snapshot, chunks)
         before = self.sequence
         self.sequence = self._connection.at = chunks[-1].sequence if chunks else before
         last = len(events) - 1
