@@ -189,8 +189,9 @@ async def test_while_the_log_cannot_be_reopened_the_outcome_is_unknown(
     assert (again.position, again.version, again.written) == (2, 2, not done)
     assert (faulty.acknowledged, faulty.statistics().failure) == (2, None)
     await faulty.close()
-    told = [each for each in heard if each[1] > 1]  # of the first commit it may have been told late
-    assert told == [(1, 2, ALL_BITS | MILESTONES if done else BITS[CustomRecorded])], (
+    if heard[0] == (0, 1, BITS[ContextCreated]):
+        heard.pop(0)  # the first append is answered before its listeners are told
+    assert heard == [(1, 2, ALL_BITS | MILESTONES if done else BITS[CustomRecorded])], (
         "of a recovered commit all is feared"
     )
 
