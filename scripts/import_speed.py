@@ -13,11 +13,11 @@ from uuid import UUID
 
 import turnlog
 from eventstore.content import TextPart
-from turnlog.importers.backup import back_up
 from turnlog.importers.conversation import Chunk, Conversation, Message, Problem, Streamed
-from turnlog.importers.reading import Source, stable_id
-from turnlog.importers.report import Line
-from turnlog.importers.running import Order, run_import
+from turnlog.importers.job.backup import back_up
+from turnlog.importers.job.report import Line
+from turnlog.importers.job.running import Order, run_import
+from turnlog.importers.source.files import Source, stable_id
 
 START = 1_760_000_000_000_000
 

@@ -21,9 +21,9 @@ from eventstore.events import ChunkReceived, ContextCreated, MessageAppended, St
 from eventstore.store import EventStore
 from turnlog.exporters.folder import Folder
 from turnlog.exporters.ndjson import export
-from turnlog.importers.ndjson import TurnlogNdjson
-from turnlog.importers.reading import Source
+from turnlog.importers.source.files import Source
 from turnlog.migrating import migrate
+from turnlog.replaying.ndjson import TurnlogNdjson
 
 CHUNKS = 286
 """Of a reply: the median of real ones."""

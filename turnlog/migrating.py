@@ -31,7 +31,7 @@ from eventstore.rewriting import Rewriter
 from eventstore.units import wall_clock_us
 from eventstore.verify import verify
 from turnlog.comparing import Progress, compare_answers
-from turnlog.importers.transforming import Replay, Transform
+from turnlog.replaying.transforming import Replay, Transform
 
 KEPT: Final = "before-migration"
 """What the old directory's name ends with after a swap."""

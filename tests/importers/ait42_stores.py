@@ -11,9 +11,9 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from eventstore.content import TextPart
-from turnlog.importers.ait42 import Ait42
+from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.reading import Source
+from turnlog.importers.source.files import Source
 
 HASH: Final = "0123456789abcdef"
 

@@ -20,7 +20,7 @@ from eventstore.content import (
     ToolResultPart,
 )
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Problem, Streamed
-from turnlog.importers.reading import Source, Unreadable, stable_id
+from turnlog.importers.source.files import Source, Unreadable, stable_id
 
 START: Final = 1_760_000_000_000_000
 

@@ -16,9 +16,9 @@ from typing import Any, Final
 from conversations import Plain
 
 from turnlog.cli import importing, main
-from turnlog.importers import backup, deleting, job
 from turnlog.importers.detecting import Claiming
-from turnlog.importers.reading import Source
+from turnlog.importers.job import backup, batches, deleting
+from turnlog.importers.source.files import Source
 
 BATCH: Final = 4
 """Contexts in a batch: there are to be several."""
@@ -58,9 +58,9 @@ def spoil(step: str, count: int) -> None:
         case "read":
             Source.bytes = killing(Source.bytes, count, after=False)
         case "append":
-            job.EventStore.append_many = killing(job.EventStore.append_many, count, after=True)
+            batches.EventStore.append_many = killing(batches.EventStore.append_many, count, after=True)
         case "verify":
-            job.compare = killing(job.compare, count, after=False)
+            batches.compare = killing(batches.compare, count, after=False)
         case "delete":
             deleting.same_file = killing(deleting.same_file, count, after=False)
         case "timer":
@@ -73,6 +73,6 @@ def spoil(step: str, count: int) -> None:
 
 if __name__ == "__main__":
     importing.detect = found
-    job.BATCH_CONTEXTS = BATCH
+    batches.BATCH_CONTEXTS = BATCH
     spoil(sys.argv[1], int(sys.argv[2]))
     main(sys.argv[3:])

@@ -12,8 +12,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.reading import Source
-from turnlog.importers.taskerino import Taskerino
+from turnlog.importers.source.files import Source
+from turnlog.importers.taskerino.importer import Taskerino
 
 DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 ITEMS: Final = {

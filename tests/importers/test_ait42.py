@@ -16,10 +16,10 @@ from storing import check_storable
 
 from eventstore.content import DataPart, TextPart
 from eventstore.limits import CONTEXT_METADATA_BYTES_MAX
-from turnlog.importers.ait42 import Ait42
+from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Conversation
-from turnlog.importers.reading import Source, stable_id
-from turnlog.importers.times import read_time
+from turnlog.importers.source.files import Source, stable_id
+from turnlog.importers.source.times import read_time
 
 SAMPLE = Path(__file__).parents[1] / "fixtures" / "ait42" / "sample_sessions.json"
 

@@ -29,10 +29,10 @@ from hypothesis import strategies as st
 from storing import check_storable
 
 from eventstore.content import DataPart, TextPart
-from turnlog.importers.ait42 import Ait42
-from turnlog.importers.ait42_sql import opened, schema_of
+from turnlog.importers.ait42.databases import opened, schema_of
+from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Problem
-from turnlog.importers.reading import Source, stable_id
+from turnlog.importers.source.files import Source, stable_id
 
 SCHEMAS = pytest.mark.parametrize("schema", [SCHEMA_A, SCHEMA_B], ids=["A", "B"])
 

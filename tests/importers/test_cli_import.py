@@ -14,7 +14,7 @@ from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
 from turnlog.importers.detecting import Claiming
-from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.source.files import Source, Unreadable
 
 
 def detect(source: Source, insist: str | None) -> list[Claiming]:

@@ -27,8 +27,8 @@ from legacy import (
 
 from eventstore.content import ImagePart, TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Message, Problem
-from turnlog.importers.copilot_chat import CopilotChat
-from turnlog.importers.reading import Source
+from turnlog.importers.copilot_chat.importer import CopilotChat
+from turnlog.importers.source.files import Source
 
 ID = "11111111-1111-4111-8111-111111111111"
 

@@ -13,11 +13,11 @@ from legacy import START, Context, deltas, legacy_contexts, stamp, stream_payloa
 
 from eventstore.content import DataPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Message, Problem
-from turnlog.importers.copilot_chat import CopilotChat
-from turnlog.importers.copilot_notes import Notes, Where, read_time
-from turnlog.importers.copilot_states import read_state
-from turnlog.importers.copilot_stream import read_stream
-from turnlog.importers.reading import Source, stable_id
+from turnlog.importers.copilot_chat.importer import CopilotChat
+from turnlog.importers.copilot_chat.notes import Notes, Where, read_time
+from turnlog.importers.copilot_chat.states import read_state
+from turnlog.importers.copilot_chat.streams import read_stream
+from turnlog.importers.source.files import Source, stable_id
 
 ID = "11111111-1111-4111-8111-111111111111"
 A, B, C, D = (f"22222222-2222-4222-8222-00000000000{number}" for number in range(4))

@@ -11,9 +11,9 @@ from legacy import write_json
 
 from eventstore.content import TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.copilot_chat import CopilotChat
-from turnlog.importers.copilot_notes import read_time
-from turnlog.importers.reading import Source, stable_id
+from turnlog.importers.copilot_chat.importer import CopilotChat
+from turnlog.importers.copilot_chat.notes import read_time
+from turnlog.importers.source.files import Source, stable_id
 
 ID = "11111111-1111-4111-8111-111111111111"
 WHEN = "2026-02-01T10:00:00Z"

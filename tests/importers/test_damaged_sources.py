@@ -14,7 +14,7 @@ from taskerino_stores import session as taskerino_session
 
 from turnlog.importers.conversation import Conversation
 from turnlog.importers.detecting import FORMATS, unclaimed
-from turnlog.importers.reading import Source
+from turnlog.importers.source.files import Source
 
 ROUNDS = 150
 

@@ -11,7 +11,7 @@ from taskerino_stores import put, put_chunked
 from taskerino_stores import session as taskerino_session
 
 from turnlog.importers.detecting import FORMATS, detect, unclaimed
-from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.source.files import Source, Unreadable
 
 
 def formats(root: Path) -> list[str]:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from turnlog.importers.conversation import Kept
-from turnlog.importers.keeping import fit, plain
-from turnlog.importers.peeking import decoded, shape_of
-from turnlog.importers.reading import Unreadable
-from turnlog.importers.times import read_milliseconds, read_time
+from turnlog.importers.source.files import Unreadable
+from turnlog.importers.source.keeping import fit, plain
+from turnlog.importers.source.shapes import decoded, shape_of
+from turnlog.importers.source.times import read_milliseconds, read_time
 
 MOMENT = 1_762_682_400_000_000
 

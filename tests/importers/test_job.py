@@ -17,12 +17,12 @@ import turnlog
 from eventstore.content import TextPart
 from eventstore.errors import Refused, Unavailable
 from turnlog.facade import Turnlog
-from turnlog.importers import backup as backups
-from turnlog.importers import job, report
 from turnlog.importers.conversation import Conversation, Message, Problem
-from turnlog.importers.reading import Source
-from turnlog.importers.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.running import Order, look, plan_undoing, run_import, undo
+from turnlog.importers.job import backup as backups
+from turnlog.importers.job import batches, report
+from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
+from turnlog.importers.job.running import Order, look, plan_undoing, run_import, undo
+from turnlog.importers.source.files import Source
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_a_second_run_changes_nothing(log: Turnlog, source: Path) -> None:
 
 
 async def test_many_contexts_share_batches_and_two_copies_of_one_do_not(log: Turnlog, source: Path) -> None:
-    first = [conversation(n, texts=1) for n in range(job.BATCH_CONTEXTS + 10)]
+    first = [conversation(n, texts=1) for n in range(batches.BATCH_CONTEXTS + 10)]
     newer = conversation(3, texts=3)
     write(source, [])
     imported = await run(log, source, Spoken(*first, newer, first[3]))
@@ -280,7 +280,7 @@ async def test_an_interrupted_import_is_gone_on_with_and_undone_whole(log: Turnl
                 yield item
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(job, "BATCH_CONTEXTS", 2)
+        patched.setattr(batches, "BATCH_CONTEXTS", 2)
         with pytest.raises(KeyboardInterrupt):
             await run(log, source, Interrupted())
     (cut,) = source.parent.glob("backups/*/report-1.ndjson")

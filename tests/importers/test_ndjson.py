@@ -33,11 +33,11 @@ from eventstore.store import EventStore
 from eventstore.upcasters import Chain, Upcaster
 from turnlog.exporters.ndjson import lines, with_sources
 from turnlog.importers.conversation import Problem
-from turnlog.importers.ndjson import TurnlogNdjson
-from turnlog.importers.ndjson_lines import LINE_BYTES_MAX
-from turnlog.importers.reading import Source
-from turnlog.importers.transforming import Transform
+from turnlog.importers.source.files import Source
 from turnlog.ndjson import REPLAYED
+from turnlog.replaying.lines import LINE_BYTES_MAX
+from turnlog.replaying.ndjson import TurnlogNdjson
+from turnlog.replaying.transforming import Transform
 
 A, B = UUID(int=0xA), UUID(int=0xB)
 M, N, P = UUID(int=1), UUID(int=2), UUID(int=3)

@@ -31,9 +31,9 @@ from eventstore.events import (
 from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message
-from turnlog.importers.planning import Plan, plan_later, plan_new
-from turnlog.importers.recording import COMMIT_BYTES, copies_in
-from turnlog.importers.verifying import compare
+from turnlog.importers.job.planning import Plan, plan_later, plan_new
+from turnlog.importers.job.recording import COMMIT_BYTES, copies_in
+from turnlog.importers.job.verifying import compare
 
 
 @pytest.fixture

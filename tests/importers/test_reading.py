@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from legacy import json_values
 
 from eventstore.limits import JSON_DEPTH_MAX
-from turnlog.importers import strict_json
-from turnlog.importers.reading import FILE_BYTES_MAX, Source, Unreadable, decode, gunzip, stable_id
+from turnlog.importers.source import json_text
+from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, decode, gunzip, stable_id
 
 REFUSED = [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate_key", '"c"'),
@@ -195,4 +195,4 @@ def test_a_stable_id_is_that_for_ever() -> None:
 
 
 def test_the_nesting_bound_leaves_room_for_what_holds_the_value() -> None:
-    assert strict_json.NESTING_MAX + 4 <= JSON_DEPTH_MAX
+    assert json_text.NESTING_MAX + 4 <= JSON_DEPTH_MAX

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from turnlog.importers import splitting
-from turnlog.importers.reading import Unreadable
-from turnlog.importers.splitting import elements
+from turnlog.importers.source import arrays
+from turnlog.importers.source.arrays import elements
+from turnlog.importers.source.files import Unreadable
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
@@ -44,7 +44,7 @@ def test_any_array_is_split_wherever_its_blocks_end(
 ) -> None:
     text = json.dumps(values, indent=indent, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(splitting, "_BLOCK_BYTES", block)
+        patch.setattr(arrays, "_BLOCK_BYTES", block)
         found, code = split(b"\xef\xbb\xbf\n " * (block > 4) + text + b" \n")
     assert code is None
     assert [json.loads(element.decode("utf-8", "surrogatepass")) for element in found] == values
@@ -74,8 +74,8 @@ def test_where_an_array_is_broken(text: bytes, found: list[bytes], code: str | N
 
 
 def test_an_element_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(splitting, "_BLOCK_BYTES", 100)
-    monkeypatch.setattr(splitting, "ELEMENT_BYTES_MAX", 1_000)
+    monkeypatch.setattr(arrays, "_BLOCK_BYTES", 100)
+    monkeypatch.setattr(arrays, "ELEMENT_BYTES_MAX", 1_000)
     assert split(b'[1,"' + b"x" * 5_000 + b'"]') == ([b"1"], "element_too_large")
 
 

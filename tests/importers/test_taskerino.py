@@ -31,9 +31,9 @@ from taskerino_stores import (
 from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, TextPart
 from eventstore.limits import CONTEXT_METADATA_BYTES_MAX
 from turnlog.importers.conversation import Conversation
-from turnlog.importers.reading import Source, stable_id
-from turnlog.importers.taskerino import Taskerino
-from turnlog.importers.times import read_time
+from turnlog.importers.source.files import Source, stable_id
+from turnlog.importers.source.times import read_time
+from turnlog.importers.taskerino.importer import Taskerino
 
 FORMS = pytest.mark.parametrize("form", ["bare", "plain", "gzip"])
 START = 1_762_682_400_000_000

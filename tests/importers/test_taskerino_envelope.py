@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taskerino_stores import checksum, envelope, put, read, session
 
-from turnlog.importers import taskerino_envelope
-from turnlog.importers.fields import Notes
-from turnlog.importers.reading import Source, Unreadable
-from turnlog.importers.taskerino_envelope import checksums, value
+from turnlog.importers.source.fields import Notes
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.taskerino import envelope as reading
+from turnlog.importers.taskerino.envelope import checksums, value
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | st.text(st.characters(codec="utf-8")),
@@ -99,7 +99,7 @@ def test_broken_data_is_refused(tmp_path: Path, data: Any) -> None:
 
 
 def test_a_bomb_is_refused_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(taskerino_envelope, "UNPACKED_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(reading, "UNPACKED_BYTES_MAX", 1 << 20)
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(200)) + packer.flush()
     data = "GZIP_V1:" + base64.b64encode(bomb).decode()

@@ -23,10 +23,10 @@ from eventstore.events import ChunkRun, ContextUpdated
 from projections.metadata import same_json
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
-from turnlog.importers.differences import Difference
-from turnlog.importers.planning import plan_new
-from turnlog.importers.recording import branches_of, metadata_of
-from turnlog.importers.verifying import compare
+from turnlog.importers.job.differences import Difference
+from turnlog.importers.job.planning import plan_new
+from turnlog.importers.job.recording import branches_of, metadata_of
+from turnlog.importers.job.verifying import compare
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from turnlog.cli.rendering import identifier
 from turnlog.cli.text import count, duration, one_line, styled
 from turnlog.cli.waiting import progress
 from turnlog.facade import Turnlog
-from turnlog.importers.backup import Backup, back_up
 from turnlog.importers.detecting import detect
-from turnlog.importers.differences import Difference
-from turnlog.importers.reading import Source, Unreadable
-from turnlog.importers.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.running import Hear, Order, look, plan_undoing, run_import
-from turnlog.importers.running import undo as undo_all
+from turnlog.importers.job.backup import Backup, back_up
+from turnlog.importers.job.differences import Difference
+from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
+from turnlog.importers.job.running import Hear, Order, look, plan_undoing, run_import
+from turnlog.importers.job.running import undo as undo_all
+from turnlog.importers.source.files import Source, Unreadable
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")

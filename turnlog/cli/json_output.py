@@ -22,7 +22,7 @@ from projections.answers import (
 )
 from projections.status import ProjectionStatus
 from turnlog.exporters.exported import Exported
-from turnlog.importers.report import ContextLine, FileLine, Header, ProblemLine, Summary
+from turnlog.importers.job.report import ContextLine, FileLine, Header, ProblemLine, Summary
 from turnlog.migrating import Migrated
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key

@@ -16,8 +16,8 @@ from turnlog.cli.help import HelpPanels
 from turnlog.cli.importing import import_, undo
 from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
-from turnlog.cli.migrating import migrate
-from turnlog.cli.moving import migrate_store
+from turnlog.cli.migrate_copilot import migrate
+from turnlog.cli.migrate_store import migrate_store
 from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
 from turnlog.cli.serve import serve

@@ -1,1 +1,1 @@
-"""Importers: what other programs stored, read as conversations; one file for each format."""
+"""What other programs stored, read as conversations (a folder for each format), and brought into the log."""

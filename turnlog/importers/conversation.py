@@ -14,7 +14,7 @@ import msgspec
 
 from eventstore.content import Json, Kind, Part, Role
 from eventstore.events import Outcome
-from turnlog.importers.reading import Source
+from turnlog.importers.source.files import Source
 
 TimeSource: TypeAlias = Literal["source", "neighbour", "file", "none"]
 """Where a time is from: it was stored; it is that of the message beside; of the file; there is none."""

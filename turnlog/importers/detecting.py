@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple, Protocol
 
-from turnlog.importers import ait42, copilot_chat, taskerino
+from turnlog.importers.ait42 import importer as ait42
 from turnlog.importers.conversation import Importer, Problem
-from turnlog.importers.reading import Source, Unreadable
+from turnlog.importers.copilot_chat import importer as copilot_chat
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.taskerino import importer as taskerino
 
 
 class Claiming(Importer, Protocol):

@@ -1,0 +1,1 @@
+"""The sessions of AIT42: JSON histories and both database schemas."""

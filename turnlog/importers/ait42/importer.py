@@ -1,0 +1,128 @@
+"""The history of AIT42: JSON arrays of sessions, the names of their workspaces, and its databases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import Final, cast
+
+import msgspec
+
+from eventstore.content import Json
+from turnlog.importers.ait42 import databases
+from turnlog.importers.ait42.sessions import FORMAT, Place, Workspace, conversation
+from turnlog.importers.conversation import Conversation, Problem
+from turnlog.importers.source.arrays import elements, opened
+from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.shapes import contents, decoded, shape
+
+LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
+
+_MAPPING: Final = "workspace_mapping.json"
+_HASH: Final = re.compile(r"[0-9a-f]{16}")
+_TELLING: Final = frozenset(("task", "instances", "chatHistory"))
+_KNOWN: Final = _TELLING | {"type", "status", "createdAt", "updatedAt", "winnerId"}
+
+
+class Ait42:
+    """AIT42's session history in each of its forms."""
+
+    format: str = FORMAT
+
+    def recognises(self, source: Source) -> bool:
+        """Whether there is an array of sessions, one without any under a workspace's hash, or a database."""
+        return any(_is_history(source, name) for name in source.files())
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether a file is AIT42's, sound or not."""
+        base = databases.database_of(name)
+        return PurePosixPath(name).name == _MAPPING or _is_history(source, base) or _is_named_so(name)
+
+    def read(self, source: Source) -> Iterator[Conversation | Problem]:
+        """Every session of every file, in the order of the files' names, and of the sessions in each."""
+        paths: dict[str, str] = {}
+        for name in source.files():
+            if PurePosixPath(name).name == _MAPPING:
+                yield from _read_mapping(source, name, paths)
+        alone = source.root.is_file()
+        for name in source.files():
+            if databases.is_database(source, name):
+                if alone or databases.has_sessions(source, name):
+                    yield from databases.read(source, name)
+            elif alone or _is_history(source, name) or _is_named_so(name):
+                yield from _read_array(source, name, paths)
+
+
+def _is_history(source: Source, name: str) -> bool:
+    if databases.is_database(source, name):
+        return databases.has_sessions(source, name)
+    if not name.endswith(".json"):
+        return False
+    opening, keys = shape(source, name)
+    if opening == b"[" and keys & _TELLING and len(keys & _KNOWN) > 1:
+        return True
+    return not keys and opening in (b"", b"[") and _is_named_so(name)
+
+
+def _is_named_so(name: str) -> bool:
+    """Whether a file is called as the history of a workspace is, so that one that is broken gets reported."""
+    path = PurePosixPath(name)
+    return path.suffix == ".json" and _HASH.fullmatch(path.stem) is not None
+
+
+def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
+    try:
+        mapping, remarks = decoded(contents(source, name), name)
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
+        return
+    for code, reason in remarks:
+        yield Problem(name, code, reason, "$")
+    if not isinstance(mapping, dict):
+        yield Problem(name, "wrong_type", f"it is {type_of(mapping)}, not an object", "$")
+        return
+    for key, path in cast("dict[str, Json]", mapping).items():
+        if isinstance(path, str):
+            paths[key] = path
+        else:
+            yield Problem(name, "wrong_type", f"it is {type_of(path)}, not a text", f"$.{key}")
+
+
+def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Conversation | Problem]:
+    stem = PurePosixPath(name).stem
+    workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
+    seen = set[bytes]()
+    try:
+        with opened(source, name) as file:
+            for index, text in enumerate(elements(file, name)):
+                found = _session(text, Place(name, f"$[{index}]", workspace))
+                if isinstance(found, Conversation):
+                    found = _told_if_repeated(found, f"$[{index}]", seen)
+                yield found
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
+
+
+def _session(text: bytes, place: Place) -> Conversation | Problem:
+    notes = Notes(place.path)
+    try:
+        session, remarks = decoded(text, place.path, place.at)
+        notes.remark(remarks, place.at)
+        if not isinstance(session, dict):
+            return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
+        return conversation(cast("dict[str, Json]", session), place, notes)
+    except Unreadable as unreadable:
+        return problem_of(unreadable)
+    except RecursionError:
+        return Problem(place.path, "nested_too_deeply", "a value in it is nested too deeply", place.at)
+
+
+def _told_if_repeated(found: Conversation, at: str, seen: set[bytes]) -> Conversation:
+    if found.id.bytes in seen:
+        reason = "a session with this id stands before"
+        said = Problem(found.origin, "repeated_id", reason, at, found.id)
+        return msgspec.structs.replace(found, warnings=(said, *found.warnings))
+    seen.add(found.id.bytes)
+    return found

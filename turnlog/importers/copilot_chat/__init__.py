@@ -1,0 +1,1 @@
+"""The contexts of copilot_chat, in every generation that is found on disks."""

@@ -1,0 +1,185 @@
+"""A context of copilot_chat, put together as a conversation, and the times of its messages."""
+
+from __future__ import annotations
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json, TextPart
+from turnlog.importers.conversation import Conversation, Message, TimeSource
+from turnlog.importers.copilot_chat.branches import active_of, branches_of, order_of, parents_of
+from turnlog.importers.copilot_chat.found import Found, message_id_of
+from turnlog.importers.copilot_chat.messages import Draft, read_message
+from turnlog.importers.copilot_chat.notes import (
+    FORMAT,
+    Where,
+    list_of,
+    object_of,
+    rest_of,
+    text_of,
+)
+from turnlog.importers.copilot_chat.states import read_state
+from turnlog.importers.source.files import Unreadable
+
+_MODELLED: Final = (
+    "id",
+    "context_id",
+    "config",
+    "title",
+    "message_pool",
+    "branches",
+    "active_branch_name",
+    "active_branch",
+    "current_state",
+)
+
+
+def assemble(found: Found) -> Conversation:
+    """The conversation; what could not be read of it is in the notes."""
+    files = dict.fromkeys((found.origin, *found.beside))
+    drafts = _drafts(found, files)
+    branches = branches_of(found, drafts)
+    active = active_of(found, branches)
+    parents = parents_of(drafts, branches, found)
+    homes: dict[UUID, str] = {}
+    for name in reversed(branches):  # of several branches the first is a message's home
+        homes.update(dict.fromkeys(branches[name].ids, name))
+    order = order_of(drafts, branches, parents, homes, found.notes)
+    unbranched = "orphaned"
+    while unbranched in branches:
+        unbranched += "-"
+    times = _times(order, drafts, parents, found)
+    messages = tuple(
+        _message(drafts.pop(key), parents[key], homes.get(key, unbranched), *times[key]) for key in order
+    )
+    state, detail, known = read_state(found.document.get("current_state", "idle"))
+    if not known:
+        found.notes.warn(found.origin, "state_unknown", "its current_state is none that we know")
+    source = rest_of(found.document, *_MODELLED)
+    if source.get("parent_id", "") is None:
+        del source["parent_id"]
+    if found.document.get("id", str(found.id)) != str(found.id):
+        source["id"] = found.document["id"]
+    wanted = found.document.get("active_branch_name", active)
+    if wanted != active:
+        source["active_branch_name"] = wanted
+    if kept := {name: branch.kept for name, branch in branches.items() if branch.kept}:
+        source["branches"] = kept
+    config = object_of(found.document.get("config"))
+    title = text_of(found.document.get("title"))
+    for name, value in (("config", config), ("title", title)):
+        if value is None and found.document.get(name) is not None:
+            source[name] = found.document[name]
+            found.notes.warn(found.origin, "unexpected_value", f"its {name} is of another type", f"$.{name}")
+    attributes: dict[str, Json] = {
+        "format": FORMAT,
+        "origin": found.origin,
+        "layout": found.layout,
+        "source": source,
+    }
+    return Conversation(
+        id=found.id,
+        origin=found.origin,
+        format=FORMAT,
+        messages=messages,
+        branches={name: branch.ids[-1] if branch.ids else None for name, branch in branches.items()},
+        active_branch=active,
+        title=title,
+        config=config or {},
+        attributes={"import": attributes},
+        state=state,
+        state_detail=detail,
+        warnings=tuple(found.notes.warnings),
+        files=tuple(files) if len(files) > 1 else (),
+    )
+
+
+def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
+    """Every message that can be read, by its id; each original is let go of as soon as it is."""
+    lists = [list_of(branch.get("message_ids")) or [] for branch in found.branches.values()]
+    named = {key for ids in lists for key in ids if isinstance(key, str)}
+    drafts: dict[UUID, Draft] = {}
+    for node in found.nodes:
+        if isinstance(node, Unreadable):
+            files[node.path] = None
+            found.notes.lose(node)
+            continue
+        files[node.path] = None
+        where = Where(found.notes, node.path, node.place)
+        value = object_of(node.value)
+        try:
+            if value is None:
+                raise where.unreadable("message_unreadable", "it is no object")
+            own = text_of(value.get("id", value.get("message_id")))
+            key = node.key if own is None or (node.key in named and own not in named) else own
+            draft = read_message(value, message_id_of(found.id, key), where)
+            if draft.id in drafts:
+                raise where.unreadable("duplicate_message", "another message has its id")
+        except Unreadable as error:
+            found.notes.lose(error)
+            continue
+        if own is not None and own != node.key:
+            where.warn("message_misnamed", f"it is stored as {node.key} and calls itself {own}")
+        if own is not None and own != str(draft.id):
+            draft.source["id"] = own
+        if draft.at is None:
+            draft.at = draft.ends_at = node.at
+        if node.streamed is not None:
+            draft.streamed = node.streamed
+            draft.timeless = True
+            if len(draft.parts) == 1 and isinstance(draft.parts[0], TextPart):
+                draft.parts = ()
+        drafts[draft.id] = draft
+    return drafts
+
+
+def _times(
+    order: list[UUID], drafts: dict[UUID, Draft], parents: dict[UUID, UUID | None], found: Found
+) -> dict[UUID, tuple[int | None, TimeSource]]:
+    """Its own; what a user said, that of the answer; else the parent's end, any that there is, the file's."""
+    answers: dict[UUID, int] = {}
+    for message_id in order:
+        parent, at = parents[message_id], drafts[message_id].at
+        if parent is not None and at is not None:
+            answers.setdefault(parent, at)
+    anywhere = next((at for at in (drafts[one].at for one in order) if at is not None), None)
+    modified = found.modified_us() if anywhere is None and order else None
+    last: TimeSource = "neighbour" if anywhere is not None else "file" if modified is not None else "none"
+    ends: dict[UUID, int | None] = {}
+    times: dict[UUID, tuple[int | None, TimeSource]] = {}
+    for message_id in order:
+        draft, parent = drafts[message_id], parents[message_id]
+        if draft.at is not None:
+            times[message_id] = draft.at, "source"
+            ends[message_id] = draft.ends_at
+            continue
+        if draft.role == "user" and message_id in answers:
+            at = answers[message_id]
+        elif parent is not None:
+            at = ends[parent]
+        else:
+            at = anywhere if anywhere is not None else modified
+        times[message_id] = at, last
+        ends[message_id] = at
+    return times
+
+
+def _message(draft: Draft, parent: UUID | None, branch: str, at: int | None, source: TimeSource) -> Message:
+    streamed = draft.streamed
+    if streamed is not None and draft.timeless and at is not None:
+        chunks = tuple(msgspec.structs.replace(chunk, at=at) for chunk in streamed.chunks)
+        streamed = msgspec.structs.replace(streamed, started_at=at, chunks=chunks)
+    return Message(
+        draft.id,
+        parent,
+        branch,
+        draft.role,
+        draft.parts,
+        draft.message_type,
+        {"source": draft.source} if draft.source else {},
+        at,
+        source,
+        streamed,
+    )

@@ -1,0 +1,52 @@
+"""What a layout of copilot_chat gives: a context's document, and its messages one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json
+from turnlog.importers.conversation import Streamed
+from turnlog.importers.copilot_chat.notes import FORMAT, Notes, uuid_of
+from turnlog.importers.source.files import Unreadable, stable_id
+
+Layout = Literal["whole", "pool", "designed", "session"]
+
+
+class Node(msgspec.Struct, frozen=True):
+    """A message as a layout found it: under which name, where, and its value.
+
+    ``at`` and ``streamed``: what is said of it elsewhere.
+    """
+
+    key: str
+    value: Json
+    path: str
+    place: str
+    at: int | None = None
+    streamed: Streamed | None = None
+
+
+class Found(msgspec.Struct, frozen=True):
+    """A context as a layout found it. ``nodes`` are read one at a time, and may be unreadable.
+
+    ``beside``: files that say more of it, but are no message's own.
+    """
+
+    id: UUID
+    origin: str
+    layout: Layout
+    document: dict[str, Any]
+    branches: dict[str, dict[str, Any]]
+    nodes: Iterable[Node | Unreadable]
+    modified_us: Callable[[], int | None]
+    notes: Notes
+    beside: tuple[str, ...] = ()
+
+
+def message_id_of(context_id: UUID, key: str) -> UUID:
+    """A message's own id, or the one made of what it is called in its context."""
+    return uuid_of(key) or stable_id(FORMAT, str(context_id), "message", key)

@@ -1,0 +1,155 @@
+"""A ``streaming_response`` of copilot_chat: its chunks at their times, and whether its copies agree."""
+
+from __future__ import annotations
+
+from itertools import accumulate, pairwise
+from typing import Any, Final, cast
+
+from turnlog.importers.conversation import Chunk, Streamed
+from turnlog.importers.copilot_chat.notes import (
+    Where,
+    is_exact,
+    list_of,
+    object_of,
+    read_time,
+    rest_of,
+    text_of,
+)
+
+_MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", "usage", "finish_reason")
+_CHUNK: Final = frozenset(("sequence", "delta", "timestamp", "accumulated_chars", "interval_ms"))
+
+
+def read_stream(
+    data: dict[str, Any], where: Where, created_at: int | None
+) -> tuple[Streamed, dict[str, Any]]:
+    """The stream, and what of its payload cannot be made again from it.
+
+    ``created_at``: the message's own time, for a stream that says none; without it too, times are 0.
+    """
+    kept = rest_of(data, *_MODELLED, "total_duration_ms")
+    started_at = _time(data, "started_at", where, kept)
+    completed_at = _time(data, "completed_at", where, kept)
+    chunks = _chunks(data, where, started_at if started_at is not None else created_at, kept)
+    if started_at is None:
+        started_at = chunks[0].at if chunks else created_at
+    if started_at is None:
+        started_at = completed_at if completed_at is not None else 0
+    if data.get("started_at") is None:
+        where.warn("time_missing", "a stream without its start")
+    duration = data.get("total_duration_ms")
+    if duration is not None and (
+        completed_at is None or duration != completed_at // 1_000 - started_at // 1_000
+    ):
+        kept["total_duration_ms"] = duration
+    usage = object_of(data.get("usage"))
+    model, finish_reason = text_of(data.get("model")), text_of(data.get("finish_reason"))
+    for name, value in (("model", model), ("finish_reason", finish_reason), ("usage", usage)):
+        if value is None and data.get(name) is not None:
+            kept[name] = data[name]
+            where.inside(f".{name}").warn("unexpected_value", f"the {name} of a stream is of another type")
+    outcome = "completed" if data.get("completed_at") is not None else None
+    return Streamed(started_at, chunks, model, completed_at, outcome, finish_reason, usage), kept
+
+
+def _time(data: dict[str, Any], name: str, where: Where, kept: dict[str, Any]) -> int | None:
+    found = data.get(name)
+    at = read_time(found)
+    if found is not None and at is None:
+        where.inside(f".{name}").warn("time_unreadable", "it is no RFC 3339 time of this age")
+    if found is not None and (at is None or not is_exact(found)):
+        kept[name] = found
+    return at
+
+
+def _chunks(
+    data: dict[str, Any], where: Where, started_at: int | None, kept: dict[str, Any]
+) -> tuple[Chunk, ...]:
+    """Every chunk in the order of the file; the list itself is kept if it says more than they do."""
+    rows = cast("list[dict[str, Any]] | None", list_of(data.get("chunks")))
+    if rows is None:
+        if data.get("chunks") is not None:
+            kept["chunks"] = data["chunks"]
+        where.inside(".chunks").warn("chunks_missing", "a stream without a list of chunks")
+        return ()
+    regular = _as_written(rows)
+    if regular is not None:
+        return regular
+    chunks: list[Chunk] = []
+    odd: dict[str, int] = {}
+    exact = True
+    size, before = 0, None
+    times = (read_time(row.get("timestamp")) for row in rows if type(row) is dict)
+    at = started_at if started_at is not None else next((time for time in times if time is not None), 0)
+    for index, row in enumerate(rows):
+        delta = row.get("delta") if type(row) is dict else None
+        if not isinstance(delta, str):
+            odd.setdefault("chunk_malformed", index)
+            continue
+        time = row.get("timestamp")
+        read = read_time(time)
+        if read is None:
+            odd.setdefault("time_unreadable", index)
+        else:
+            at = read
+            exact = exact and is_exact(str(time))
+        chunks.append(Chunk(delta, at))
+        size += len(delta) if delta.isascii() else len(delta.encode())
+        if row.get("sequence") != index + 1:
+            odd.setdefault("sequence_gap", index)
+        if row.get("accumulated_chars", size) != size:
+            odd.setdefault("length_differs", index)
+        milliseconds = at // 1_000
+        gap = None if before is None or milliseconds < before else milliseconds - before
+        exact = exact and row.get("interval_ms") == gap and row.keys() <= _CHUNK
+        before = milliseconds
+    for code, index in odd.items():
+        where.inside(f".chunks[{index}]").warn(code, _ODD[code])
+    if odd or not exact:
+        kept["chunks"] = rows
+    return tuple(chunks)
+
+
+def _as_written(rows: list[dict[str, Any]]) -> tuple[Chunk, ...] | None:
+    """The chunks if each row is exactly as the program writes it, else None, and ``_chunks`` finds out why.
+
+    Nearly all are; column by column they cost a third.
+    """
+    try:
+        deltas: list[str] = [row["delta"] for row in rows]
+        texts: list[str] = [row["timestamp"] for row in rows]
+        sizes = accumulate(map(len, map(str.encode, deltas)))
+        fractions = [text[20:26] for text in texts]
+        digits = "".join(fractions)
+        if not (
+            {len(text) for text in texts} <= {27}
+            and {text[19::7] for text in texts} <= {".Z"}
+            and ((digits.isascii() and digits.isdecimal()) or not rows)
+            and [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
+            and [row["accumulated_chars"] for row in rows] == list(sizes)
+        ):
+            return None
+    except (KeyError, TypeError):
+        return None
+    seconds: dict[str, int] = {}
+    for second in {text[:19] for text in texts}:
+        at = read_time(f"{second}Z")
+        if at is None:
+            return None
+        seconds[second] = at
+    times = [seconds[text[:19]] + int(fraction) for text, fraction in zip(texts, fractions, strict=True)]
+    milliseconds = [time // 1_000 for time in times]
+    gaps = [after - before if after >= before else None for before, after in pairwise(milliseconds)]
+    said = [row.get("interval_ms") for row in rows]
+    members = len(rows) * 5 - said.count(None)
+    if said != [None, *gaps][: len(rows)] or sum(map(len, rows)) != members:
+        return None
+    return tuple(map(Chunk, deltas, times))
+
+
+_ODD: Final = {
+    "chunk_malformed": "a chunk without a text",
+    "time_unreadable": "a chunk without a time; it has that of the one before",
+    "sequence_gap": "the sequences are not 1, 2, 3 ...; the order of the file holds",
+    "length_differs": "accumulated_chars is not the UTF-8 bytes so far",
+}

@@ -1,0 +1,255 @@
+"""Planning: a conversation -> commits. All of it where the log has none of it, else what is new as events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Final, cast
+from uuid import UUID
+
+import msgspec
+
+from eventstore.commits import Append
+from eventstore.content import Json
+from eventstore.context import MAIN
+from eventstore.events import (
+    BranchDeleted,
+    BranchMoved,
+    BranchSwitched,
+    ChunkRun,
+    ContextCreated,
+    ContextUpdated,
+    CustomRecorded,
+    MessageAppended,
+    Record,
+    StateChanged,
+    StreamStarted,
+)
+from eventstore.limits import COMMIT_EVENTS_MAX
+from projections.answers import ContextState
+from projections.metadata import same_json
+from turnlog.importers.conversation import Conversation
+from turnlog.importers.job.differences import MISSING, Difference
+from turnlog.importers.job.recording import (
+    COMMIT_BYTES,
+    Copy,
+    branches_of,
+    copies_in,
+    digest_of,
+    records_of,
+    tags_of,
+    with_copies,
+)
+from turnlog.importers.job.verifying import Compared, is_ahead, lacks
+from turnlog.importers.source.files import stable_id
+
+DEFAULT_WORKSPACE: Final = "default"
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """What is to be appended, all or nothing; it takes the context from version ``before`` to ``version``.
+
+    ``conflicts`` are differences that no event can bring forward: they stay, and nothing is overwritten.
+    """
+
+    appends: tuple[Append, ...]
+    before: int
+    version: int
+    messages: int
+    chunks: int
+    conflicts: tuple[Difference, ...] = ()
+
+
+def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Plan:
+    """All of a conversation, for a log that has no such context."""
+    heads: dict[str, UUID | None] = {MAIN: None}
+    following: list[tuple[Record, int]] = [_sized(CustomRecorded(k.name, k.data)) for k in conversation.kept]
+    following += list(_messages(conversation, {message.id for message in conversation.messages}, heads))
+    wanted = branches_of(conversation)
+    tail: list[Record] = list(_moves(heads, wanted))
+    if conversation.active_branch != MAIN:
+        tail.append(BranchSwitched(conversation.active_branch))
+    tail += [BranchDeleted(name) for name in heads if name not in wanted]
+    if conversation.tags:
+        tail.append(ContextUpdated({"tags": tags_of(conversation)}))
+    if conversation.state is not None:
+        tail.append(StateChanged(conversation.state, conversation.state_detail))
+    following += map(_sized, tail)
+    version = 1 + _event_count(following)
+    copy = Copy(digest_of(conversation), run, 0, version, conversation.updated_at)
+    created = ContextCreated(
+        conversation.title,
+        workspace or conversation.workspace or DEFAULT_WORKSPACE,
+        conversation.config,
+        with_copies(conversation.attributes, [copy]),
+    )
+    return _plan(conversation, [_sized(created), *following], copy)
+
+
+def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan | None:
+    """What is new in a copy of a context that is there already; None when it is an older one.
+
+    An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
+    the same, and says nothing else that is not known. ``compared``: with all that there is.
+    """
+    state, parents, differences = compared
+    copies = copies_in(state.attributes)
+    ids = {message.id for message in conversation.messages}
+    missing = {d.message_id for d in differences if d.message_id in ids and d.field == MISSING}
+    conflicts = [d for d in differences if d.message_id is not None and d.message_id not in missing]
+    known = copies[-1].updated_at if copies else None
+    is_older = len(ids) < len(parents)
+    if conversation.updated_at is not None and known is not None:
+        is_older = conversation.updated_at < known
+    if not missing and (is_older or not _says_more(conversation, compared)):
+        return None
+    heads = dict(state.branches)
+    unknown = {d.field for d in differences}
+    kept = [each for number, each in enumerate(conversation.kept) if f"kept/{number}" in unknown]
+    records: list[tuple[Record, int]] = [_sized(CustomRecorded(each.name, each.data)) for each in kept]
+    records += list(_messages(conversation, missing, heads))
+    wanted = _wanted_heads(conversation, compared, ids)
+    tail: list[Record] = list(_moves(heads, wanted))
+    if conversation.active_branch != state.active_branch:
+        tail.append(BranchSwitched(conversation.active_branch))
+    tail += [BranchDeleted(name) for name in heads if name not in wanted]
+    if conversation.state is not None and _state_differs(conversation, state):
+        tail.append(StateChanged(conversation.state, conversation.state_detail))
+    records += map(_sized, tail)
+    version = state.version + _event_count(records) + 1
+    copy = Copy(digest_of(conversation), run, state.version, version, conversation.updated_at)
+    changes = _changes(conversation, state, [*copies, copy])
+    conflicts += [d for d in differences if d.field == "workspace"]
+    conflicts += _diverged(conversation, compared, wanted)
+    return _plan(conversation, [_sized(changes), *records], copy, conflicts)
+
+
+def _says_more(conversation: Conversation, compared: Compared) -> bool:
+    """Whether a copy with the same messages says something of the context that is not known.
+
+    Where it was found is not looked at: each copy is somewhere else.
+    """
+    ours = {name: value for name, value in conversation.attributes.items() if name != "import"}
+    fields = {d.field.partition("/")[0] for d in compared.differences if d.message_id is None}
+    fields -= {"workspace"}
+    if "attributes" in fields and not lacks(ours, compared.state.attributes):
+        fields.remove("attributes")
+    return bool(fields)
+
+
+def _wanted_heads(conversation: Conversation, compared: Compared, ids: set[UUID]) -> dict[str, UUID | None]:
+    """Where branches are to be: at a copy's heads, but for a branch that went on without it."""
+    heads = compared.state.branches
+    return heads | {
+        name: head if heads.get(name) is None or heads[name] in ids else heads[name]
+        for name, head in branches_of(conversation).items()
+    }
+
+
+def _diverged(
+    conversation: Conversation, compared: Compared, wanted: dict[str, UUID | None]
+) -> Iterator[Difference]:
+    """The branches that went on otherwise here than in the copy."""
+    for name, head in branches_of(conversation).items():
+        if wanted[name] != head and not is_ahead(head, wanted[name], compared.parents):
+            expected, found = str(head), str(wanted[name])
+            yield Difference(conversation.id, None, f"branches/{name}", expected, found)
+
+
+def _state_differs(conversation: Conversation, state: ContextState) -> bool:
+    return conversation.state != state.state or not same_json(conversation.state_detail, state.state_detail)
+
+
+def _changes(conversation: Conversation, state: ContextState, copies: list[Copy]) -> ContextUpdated:
+    """A patch that adds and changes what the last of the copies says, and notes it."""
+    attributes = with_copies(conversation.attributes, copies)
+    changes: dict[str, Json] = {"attributes": _patch(attributes, state.attributes)}
+    if conversation.title is not None and conversation.title != state.title:
+        changes["title"] = conversation.title
+    if config := _patch(conversation.config, state.config):
+        changes["config"] = config
+    if conversation.tags and tags_of(conversation) != state.tags:
+        changes["tags"] = tags_of(conversation)
+    return ContextUpdated(changes)
+
+
+def _patch(wanted: dict[str, Json], there: dict[str, Json]) -> dict[str, Json]:
+    """The members of ``wanted`` that ``there`` lacks or has otherwise; null stands for "take away"."""
+    patch: dict[str, Json] = {}
+    for name, value in wanted.items():
+        if value is None:
+            continue
+        found = there.get(name)
+        if isinstance(value, dict) and isinstance(found, dict):
+            if inner := _patch(cast("dict[str, Json]", value), cast("dict[str, Json]", found)):
+                patch[name] = inner
+        elif not same_json(value, found):
+            patch[name] = value
+    return patch
+
+
+def _messages(
+    conversation: Conversation, ids: Iterable[UUID | None], heads: dict[str, UUID | None]
+) -> Iterator[tuple[Record, int]]:
+    """The records of some messages in order; ``heads`` follows them."""
+    wanted = set(ids)
+    for message in conversation.messages:
+        if message.id in wanted:
+            yield from records_of(message)
+            heads[message.branch] = message.id
+
+
+def _moves(heads: dict[str, UUID | None], wanted: dict[str, UUID | None]) -> Iterator[BranchMoved]:
+    for name, head in wanted.items():
+        if name not in heads or heads[name] != head:
+            yield BranchMoved(name, head)
+
+
+def _event_count(records: Iterable[tuple[Record, int]]) -> int:
+    return sum(_events_in(record) for record, _ in records)
+
+
+def _events_in(record: Record) -> int:
+    return len(record.deltas) if type(record) is ChunkRun else 1
+
+
+def _sized(record: Record) -> tuple[Record, int]:
+    return record, len(msgspec.msgpack.encode(record))
+
+
+def _plan(
+    conversation: Conversation,
+    records: list[tuple[Record, int]],
+    copy: Copy,
+    conflicts: Iterable[Difference] = (),
+) -> Plan:
+    appends: list[Append] = []
+    version = copy.before
+    for index, commit in enumerate(_commits(records)):
+        commit_id = stable_id("commit", str(conversation.id), copy.digest, str(copy.before), str(index))
+        appends.append(Append(conversation.id, commit, version, commit_id))
+        version += sum(map(_events_in, commit))
+    assert version == copy.version, "the version that the copy notes is the one that its commits lead to"
+    return Plan(
+        tuple(appends),
+        copy.before,
+        version,
+        sum(isinstance(record, (MessageAppended, StreamStarted)) for record, _ in records),
+        sum(len(record.deltas) for record, _ in records if type(record) is ChunkRun),
+        tuple(conflicts),
+    )
+
+
+def _commits(records: Iterable[tuple[Record, int]]) -> Iterator[tuple[Record, ...]]:
+    """Records in commits, each as full as it may be."""
+    commit: list[Record] = []
+    events = size = 0
+    for record, record_bytes in records:
+        count = _events_in(record)
+        if commit and (events + count > COMMIT_EVENTS_MAX or size + record_bytes > COMMIT_BYTES):
+            yield tuple(commit)
+            commit, events, size = [], 0, 0
+        commit.append(record)
+        events += count
+        size += record_bytes
+    if commit:
+        yield tuple(commit)

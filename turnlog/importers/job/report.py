@@ -1,0 +1,206 @@
+"""The report of an import: one JSON object on each line, written as the work goes on, and read for undoing.
+
+A report that ends with a summary is whole; one that was cut is good up to its last whole line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, Literal, TypeAlias
+from uuid import UUID
+
+import msgspec
+
+from eventstore.errors import Refused
+from turnlog.importers.job.differences import Difference
+
+Status: TypeAlias = Literal["created", "updated", "unchanged", "failed"]
+"""What came of a context. ``failed``: nothing of it was written."""
+
+LISTED_MAX: Final = 100
+"""Differences and warnings of one context that are told; their number is told whole."""
+
+
+class Header(msgspec.Struct, frozen=True, tag="import"):
+    """The first line: what is imported, from where to where. ``is_file``: the source is one file."""
+
+    run: str
+    source: str
+    is_file: bool
+    formats: tuple[str, ...]
+    data: str
+    store_id: UUID | None
+    backup: str | None
+    dry_run: bool
+    started_at: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why nothing was written."""
+
+    code: str
+    message: str
+
+
+class Warned(msgspec.Struct, frozen=True):
+    """What the source said that could not be taken as it stands."""
+
+    path: str
+    code: str
+    reason: str
+    place: str | None = None
+
+
+class ContextLine(msgspec.Struct, frozen=True, tag="context"):
+    """A context: what was found, what was written, and whether it was verified.
+
+    ``created``: this import made it, now or before it was interrupted. ``conflicts`` are differences that no
+    event can bring forward, ``differences`` all others that the verification found.
+    """
+
+    context_id: UUID
+    origin: str
+    format: str
+    status: Status
+    verified: bool
+    created: bool
+    messages: int
+    chunks: int
+    messages_written: int
+    chunks_written: int
+    before: int
+    version: int
+    files: tuple[str, ...]
+    difference_count: int = 0
+    differences: tuple[Difference, ...] = ()
+    conflicts: tuple[Difference, ...] = ()
+    warning_count: int = 0
+    warnings: tuple[Warned, ...] = ()
+    error: Failure | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is not as its source has it."""
+        return self.error is not None or bool(self.difference_count or self.conflicts)
+
+
+class ProblemLine(msgspec.Struct, frozen=True, tag="problem"):
+    """What could not be read. A ``warning`` is no failure."""
+
+    path: str
+    code: str
+    reason: str
+    place: str | None
+    context_id: UUID | None
+    warning: bool
+
+
+class FileLine(msgspec.Struct, frozen=True, tag="file"):
+    """A file of the source that was deleted, or kept although deleting was asked for."""
+
+    path: str
+    deleted: bool
+    reason: str | None = None
+
+
+class Summary(msgspec.Struct, tag="summary"):
+    """The last line: everything in numbers."""
+
+    contexts: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    verified: int = 0
+    messages: int = 0
+    chunks: int = 0
+    messages_written: int = 0
+    chunks_written: int = 0
+    problems: int = 0
+    warnings: int = 0
+    files_deleted: int = 0
+    duration_us: int = 0
+
+    def add(self, line: Line) -> None:
+        """Count a line."""
+        match line:
+            case ContextLine():
+                self.contexts += 1
+                self.created += line.status == "created"
+                self.updated += line.status == "updated"
+                self.unchanged += line.status == "unchanged"
+                self.failed += line.failed
+                self.verified += line.verified
+                self.messages += line.messages
+                self.chunks += line.chunks
+                self.messages_written += line.messages_written
+                self.chunks_written += line.chunks_written
+                self.warnings += line.warning_count
+            case ProblemLine():
+                self.problems += not line.warning
+                self.warnings += line.warning
+            case FileLine():
+                self.files_deleted += line.deleted
+            case Header() | Summary():
+                pass
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether anything was not brought over as it is."""
+        return bool(self.failed or self.problems)
+
+
+Line: TypeAlias = Header | ContextLine | ProblemLine | FileLine | Summary
+
+_decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
+
+
+class Writer:
+    """Writes a report's lines, each whole before the next."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.summary = Summary()
+        self.path = path
+        self._file = None if path is None else path.open("wb")
+
+    def write(self, line: Line) -> None:
+        """Count a line and write it."""
+        self.summary.add(line)
+        if self._file is not None:
+            self._file.write(msgspec.json.encode(line) + b"\n")
+            self._file.flush()
+
+    def close(self) -> None:
+        """Idempotent."""
+        if self._file is not None:
+            self._file.close()
+
+
+def lines(path: Path) -> Iterator[Line]:
+    """The lines of a report. Raises ``Refused`` (``input_unreadable``) for a file that is none."""
+    try:
+        with path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if line.endswith(b"\n"):
+                    yield _decoder.decode(line)
+                elif number == 1:
+                    raise Refused("input_unreadable", f"{path.name} is no report of an import")
+    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+        raise Refused("input_unreadable", f"{path.name} is no report of an import: {error}") from error
+
+
+def header_of(path: Path) -> Header:
+    """A report's first line. Raises ``Refused`` (``input_unreadable``)."""
+    first = next(lines(path), None)
+    if not isinstance(first, Header):
+        raise Refused("input_unreadable", f"{path.name} is no report of an import")
+    return first
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a report was written to its end."""
+    try:
+        return any(isinstance(line, Summary) for line in lines(path))
+    except Refused:
+        return False

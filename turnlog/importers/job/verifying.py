@@ -1,0 +1,310 @@
+"""Verifying: a conversation against what the views answer, by content, field by field and chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, cast
+from uuid import UUID
+
+import msgspec
+
+from eventstore.content import Json, Part, TextPart
+from eventstore.events import ChunkReceived, CustomRecorded, MessageAppended, StreamFinalized, StreamStarted
+from projections.answers import ContextState, MessageBody, MessageEntry
+from projections.metadata import same_json
+from projections.timetravel import NOW, AtVersion, Moment
+from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+from turnlog.importers.job.differences import MISSING, Difference, Findings
+from turnlog.importers.job.recording import (
+    IMPORT,
+    branches_of,
+    folded,
+    metadata_of,
+    tags_of,
+    without_copies,
+)
+
+PAGE_MESSAGES: Final = 1_000
+PAGE_CHUNKS: Final = 10_000
+
+BODIES: Final = 32
+"""Bodies that are in memory at once, beside those of the source."""
+
+
+class Compared(NamedTuple):
+    """What a comparison saw: the context, each message's parent, and what differs."""
+
+    state: ContextState
+    parents: dict[UUID, UUID | None]
+    differences: list[Difference]
+
+
+class _Events(NamedTuple):
+    """What only the events themselves tell: metadata of messages, when streams ended, what else was kept."""
+
+    metadata: dict[UUID, dict[str, Json] | None]
+    ended_at: dict[UUID, int | None]
+    kept: list[tuple[str, Json]]
+
+
+async def compare(
+    log: Turnlog,
+    conversation: Conversation,
+    *,
+    workspace: str | None = None,
+    before: int = 0,
+    version: int | None = None,
+) -> Compared:
+    """Compare a conversation with its context as it was at ``version``; None: as it is now.
+
+    What was there at version ``before`` was not brought in with this conversation. Then a later copy adds and
+    changes but takes nothing away: members, branches and messages beyond its own are no difference, and the
+    synthesised times of messages that an earlier copy brought are those that it had.
+
+    Raises ``NotFound`` when there is no such context.
+    """
+    is_past = version is not None and version != log.store.version_of(conversation.id)
+    moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
+    findings = Findings(conversation.id)
+    state = await log.queries.context(conversation.id, moment)
+    events = _events(log, conversation.id, state.version)
+    parents = await _compare_messages(log, conversation, before, moment, events, findings)
+    _compare_kept(conversation, events, before > 0, findings)
+    _compare_context(conversation, workspace, state, before > 0, parents, findings)
+    return Compared(state, parents, findings.differences)
+
+
+def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUID | None]) -> bool:
+    """Whether a branch that is at ``current`` went on from ``head``."""
+    while current is not None and current != head:
+        current = parents.get(current)
+    return current == head
+
+
+def lacks(expected: Json, found: Json) -> bool:
+    """Whether anything in one JSON value is not in the other; null and absent are one here, as in a patch."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        members, there = cast("dict[str, Json]", expected), cast("dict[str, Json]", found)
+        return any(lacks(value, there.get(name)) for name, value in members.items())
+    return not same_json(expected, found)
+
+
+def _compare_context(
+    conversation: Conversation,
+    workspace: str | None,
+    state: ContextState,
+    is_later: bool,
+    parents: Mapping[UUID, UUID | None],
+    findings: Findings,
+) -> None:
+    wanted = workspace or conversation.workspace or (None if is_later else "default")
+    if wanted is not None:
+        findings.check(None, "workspace", wanted, state.workspace)
+    members: tuple[tuple[str, Json, Json], ...] = (
+        ("title", conversation.title, state.title),
+        ("config", conversation.config, state.config),
+        ("attributes", conversation.attributes, without_copies(state.attributes)),
+        ("tags", tags_of(conversation), state.tags),
+        ("state", conversation.state, state.state),
+        ("state_detail", conversation.state_detail, state.state_detail),
+    )
+    for field, expected, found in members:
+        if not is_later:
+            findings.check(None, field, expected, found)
+        elif expected not in (None, []) and lacks(expected, found):
+            findings.add(None, field, expected, found)
+    branches = branches_of(conversation)
+    for name, head in branches.items():
+        current = state.branches.get(name)
+        if name not in state.branches or not (
+            current == head or (is_later and is_ahead(head, current, parents))
+        ):
+            findings.add(None, f"branches/{name}", head, current)
+    for name in () if is_later else state.branches.keys() - branches.keys():
+        findings.add(None, f"branches/{name}", "no such branch", state.branches[name])
+    findings.check(None, "active_branch", conversation.active_branch, state.active_branch)
+
+
+async def _compare_messages(
+    log: Turnlog,
+    conversation: Conversation,
+    before: int,
+    moment: Moment,
+    events: _Events,
+    findings: Findings,
+) -> dict[UUID, UUID | None]:
+    expected = {message.id: message for message in conversation.messages}
+    parents: dict[UUID, UUID | None] = {}
+    added: list[UUID] = []
+    cursor: str | None = None
+    while True:
+        page = await log.queries.messages(
+            conversation.id, all_branches=True, limit=PAGE_MESSAGES, after=cursor, moment=moment
+        )
+        there: list[tuple[Message, bool]] = []
+        for entry in page.items:
+            parents[entry.id] = entry.parent_id
+            is_new = entry.version > before
+            if is_new:
+                added.append(entry.id)
+            message = expected.get(entry.id)
+            if message is not None:
+                there.append((message, is_new))
+            elif is_new:
+                findings.add(entry.id, MISSING, "no such message", "a message")
+        for start in range(0, len(there), BODIES):
+            some = there[start : start + BODIES]
+            ids = [message.id for message, _ in some]
+            found = await log.queries.bodies(ids, moment, context_id=conversation.id)
+            for (message, is_new), body in zip(some, found, strict=True):
+                await _compare_message(log, message, body, events, is_new, findings)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    for message in conversation.messages:
+        if message.id not in parents:
+            findings.add(message.id, MISSING, "a message", "no such message")
+    _compare_order(conversation, added, findings)
+    return parents
+
+
+def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
+    """Each fact that was kept is there; and in a context that came with this copy, in its order."""
+    there = events.kept
+    if not is_later and len(there) != len(conversation.kept):
+        findings.add(None, "kept", f"{len(conversation.kept)} facts", f"{len(there)} facts")
+    for number, kept in enumerate(conversation.kept):
+        candidates = there if is_later else there[number : number + 1]
+        if not any(kept.name == name and same_json(kept.data, data) for name, data in candidates):
+            findings.add(None, f"kept/{number}", [kept.name, kept.data], candidates[:1])
+
+
+def _compare_order(conversation: Conversation, added: list[UUID], findings: Findings) -> None:
+    """Those that came with this copy stand in its order."""
+    came = set(added)
+    wanted = [message.id for message in conversation.messages if message.id in came]
+    known = set(wanted)
+    there = [message_id for message_id in added if message_id in known]
+    for index, (expected, found) in enumerate(zip(wanted, there, strict=True)):
+        if expected != found:
+            findings.add(expected, "order", f"message {index} is {expected}", f"message {index} is {found}")
+            return
+
+
+def _events(log: Turnlog, context_id: UUID, version: int) -> _Events:
+    events = _Events({}, {}, [])
+    for commit in log.store.read_context(context_id, 1, version):
+        for record in commit.records:
+            if isinstance(record, (MessageAppended, StreamStarted)):
+                events.metadata[record.message_id] = record.metadata
+            elif isinstance(record, StreamFinalized):
+                events.ended_at[record.message_id] = record.occurred_at
+            elif isinstance(record, CustomRecorded):
+                events.kept.append((record.name, record.data))
+    return events
+
+
+async def _compare_message(
+    log: Turnlog,
+    message: Message,
+    body: MessageBody,
+    events: _Events,
+    is_new: bool,
+    findings: Findings,
+) -> None:
+    entry, streamed, key = body.entry, message.streamed, message.id
+    compares_times = is_new or message.time_source == "source"
+    if entry.redacted:
+        findings.add(key, "redacted", False, True)
+        return
+    findings.check(key, "parent_id", message.parent_id, entry.parent_id)
+    findings.check(key, "role", message.role, entry.role)
+    findings.check(key, "streamed", streamed is not None, entry.streamed)
+    if is_new:
+        findings.check(key, "branch", message.branch, entry.branch)
+    metadata, stored = metadata_of(message), events.metadata.get(key)
+    if compares_times:
+        findings.check(key, "metadata", metadata, stored)
+    else:
+        findings.check(key, "metadata", _without_notes(metadata), _without_notes(stored))
+    if streamed is None:
+        findings.check(key, "message_type", message.message_type, entry.message_type)
+        if compares_times:
+            findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
+        _compare_parts(message, message.parts, body, findings)
+    elif entry.streamed:
+        _compare_parts(message, message.parts or folded(streamed.chunks), body, findings)
+        await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
+
+
+def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
+    """Metadata without what is noted of times: those that were synthesised are an earlier copy's."""
+    return {name: value for name, value in (metadata or {}).items() if name != IMPORT}
+
+
+def _compare_parts(
+    message: Message, expected: tuple[Part, ...], body: MessageBody, findings: Findings
+) -> None:
+    if len(expected) != len(body.parts):
+        findings.add(message.id, "parts", f"{len(expected)} parts", f"{len(body.parts)} parts")
+    for index, (part, found) in enumerate(zip(expected, body.parts, strict=False)):
+        if isinstance(part, TextPart) and isinstance(found, TextPart):
+            if part.text != found.text:
+                findings.add(message.id, f"parts/{index}/text", part.text, found.text)
+        else:
+            findings.check(
+                message.id, f"parts/{index}", msgspec.to_builtins(part), msgspec.to_builtins(found)
+            )
+    text = "".join(part.text for part in expected if type(part) is TextPart)
+    if text != body.text:
+        findings.add(message.id, "text", text, body.text)
+
+
+async def _compare_stream(
+    log: Turnlog,
+    message: Message,
+    streamed: Streamed,
+    entry: MessageEntry,
+    events: _Events,
+    compares_times: bool,
+    findings: Findings,
+) -> None:
+    key, timeline = message.id, await log.queries.timeline(message.id)
+    checked: tuple[tuple[str, Json, Json], ...] = (
+        ("model", streamed.model, timeline.model),
+        ("outcome", streamed.outcome or "interrupted", timeline.outcome),
+        ("finish_reason", streamed.finish_reason, timeline.finish_reason),
+        ("usage", streamed.usage, timeline.usage),
+        ("error", streamed.error, timeline.error),
+        ("chunks", len(streamed.chunks), timeline.chunks),
+    )
+    for field, expected, found in checked:
+        findings.check(key, field, expected, found)
+    if compares_times:
+        findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
+        findings.check(key, "completed_at", streamed.completed_at, events.ended_at.get(key))
+    reached = 0
+    while reached < len(streamed.chunks):
+        page = await log.queries.chunks(key, after=reached, limit=PAGE_CHUNKS)
+        if not page.chunks:
+            return
+        some = streamed.chunks[reached : reached + len(page.chunks)]
+        # All at once, and one by one only where that finds something: it is what takes the time.
+        wanted = [(n, c.delta, c.at, c.kind, c.part) for n, c in enumerate(some, reached + 1)]
+        if wanted != [(c.sequence, c.delta, c.at, c.kind, c.part) for c in page.chunks]:
+            for sequence, (chunk, there) in enumerate(zip(some, page.chunks, strict=False), reached + 1):
+                _compare_chunk(key, chunk, there, sequence, compares_times, findings)
+        reached += len(page.chunks)
+
+
+def _compare_chunk(
+    key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: Findings
+) -> None:
+    place = f"chunks/{sequence}"
+    findings.check(key, f"{place}/delta", expected.delta, found.delta)
+    findings.check(key, f"{place}/kind", expected.kind, found.kind)
+    findings.check(key, f"{place}/part", expected.part, found.part)
+    findings.check(key, f"{place}/sequence", sequence, found.sequence)
+    if times:
+        findings.check(key, f"{place}/at", expected.at, found.at)

@@ -1,0 +1,204 @@
+"""Reading a source safely: regular files inside it, bounded, strict; nothing else is opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+from uuid import UUID, uuid5
+
+from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode, gunzip
+
+__all__ = ["FILE_BYTES_MAX", "NAMESPACE", "Source", "Unreadable", "decode", "gunzip", "stable_id"]
+
+FILE_BYTES_MAX: Final = JSON_BYTES_MAX
+"""A file that is read whole."""
+
+NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
+"""Of the ids that we make for what has none."""
+
+_PIECE_BYTES: Final = 1 << 20
+"""What one read asks for: its buffer is as large, however small the file."""
+
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+"""Not blocking: a FIFO that nobody writes to would hold the open for ever."""
+
+
+class Source:
+    """A directory or a file that is imported. Paths are relative to it, with ``/``.
+
+    The root itself may be a link, because a user named it; nothing inside it is followed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root: Path = root
+        self.is_file: bool = root.is_file()
+
+    def files(self) -> Iterator[str]:
+        """Every regular file, the files of a folder by name and then its folders; ``left_out`` has the rest.
+
+        One folder's names are held at a time, and those of the folders above it that are still to come.
+        """
+        return (name for name, refused in self._entries() if refused is None)
+
+    def left_out(self) -> Iterator[Unreadable]:
+        """What ``files`` leaves out: links, devices, pipes, folders that cannot be listed."""
+        return (refused for _, refused in self._entries() if refused is not None)
+
+    def path(self, name: str) -> Path:
+        """Where a file is. Raises ``Unreadable`` for a name that leaves the source."""
+        self._steps(name)
+        return self.root / name if not self.is_file else self.root
+
+    def bytes(self, name: str) -> bytes:
+        """A file, whole. Raises ``Unreadable``."""
+        content = self.head(name, FILE_BYTES_MAX + 1)
+        if len(content) > FILE_BYTES_MAX:
+            raise Unreadable(name, "file_too_large", f"it has more than {FILE_BYTES_MAX:,} bytes")
+        return content
+
+    def head(self, name: str, length: int) -> bytes:
+        """The first bytes of a file: to see what it is before it is read. Raises ``Unreadable``."""
+        try:
+            descriptor = self._open(name)
+            try:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise Unreadable(name, *_KINDS["other"])
+                pieces: list[bytes] = []
+                while length and (piece := os.read(descriptor, min(length, _PIECE_BYTES))):
+                    pieces.append(piece)
+                    length -= len(piece)
+                return b"".join(pieces)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _refused(name, error) from error
+
+    def json(self, name: str) -> Any:
+        """A file as JSON. Raises ``Unreadable``."""
+        return decode(name, self.bytes(name))
+
+    def modified_us(self, name: str) -> int:
+        """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""
+        try:
+            return os.lstat(self._at(name)).st_mtime_ns // 1_000
+        except OSError as error:
+            raise _refused(name, error) from error
+
+    def has(self, name: str) -> bool:
+        """Whether a regular file of that name is there."""
+        try:
+            return stat.S_ISREG(os.lstat(self._at(name)).st_mode)
+        except (OSError, Unreadable):
+            return False
+
+    def names(self, folder: str, kind: str = "file") -> list[str]:
+        """What one folder holds, sorted, as paths from the root; nothing if there is no such folder.
+
+        ``kind``: ``file`` for the regular files, ``folder`` for the folders.
+        """
+        try:
+            path = self._at(folder) if folder else str(self.root)
+            found = _listed(path) if not os.path.islink(path) or not folder else []
+        except (OSError, Unreadable):
+            return []
+        return [f"{folder}/{name}" if folder else name for name, is_kind in found if is_kind == kind]
+
+    def _entries(self) -> Iterator[tuple[str, Unreadable | None]]:
+        if self.is_file:
+            yield self.root.name, None
+            return
+        folders = [""]
+        while folders:
+            folder = folders.pop()
+            inner: list[str] = []
+            try:
+                found = _listed(f"{self.root}/{folder}")
+            except OSError as error:
+                yield folder, _refused(folder, error)
+                continue
+            for name, kind in found:
+                path = f"{folder}/{name}" if folder else name
+                if kind == "folder":
+                    inner.append(path)
+                elif _written(path) != path:
+                    reason = "its name is not UTF-8"
+                    yield path, Unreadable(_written(path), "name_not_utf8", reason)
+                elif kind == "file":
+                    yield path, None
+                else:
+                    yield path, Unreadable(path, *_KINDS[kind])
+            folders += reversed(inner)
+
+    def _steps(self, name: str) -> list[str]:
+        """The names of folders on the way to a file, and its own."""
+        if self.is_file and name != self.root.name:
+            raise Unreadable(name, "outside_source", "the source is one file, of another name")
+        steps = name.split("/")
+        if any(step in ("", ".", "..") or "\0" in step for step in steps):
+            raise Unreadable(name, "outside_source", "the name leads out of the source")
+        return steps
+
+    def _at(self, name: str) -> str:
+        """``path`` as text, which is found for many files in the time that a ``Path`` takes for one."""
+        self._steps(name)
+        return str(self.root) if self.is_file else f"{self.root}/{name}"
+
+    def _open(self, name: str) -> int:
+        """Step by step, so that no link is followed on the way even if one appears meanwhile."""
+        *folders, last = self._steps(name)
+        if self.is_file:
+            return os.open(self.root, _FILE & ~os.O_NOFOLLOW)
+        at = os.open(self.root, _FOLDER)
+        try:
+            for folder in folders:
+                inner = os.open(folder, _FOLDER | os.O_NOFOLLOW, dir_fd=at)
+                os.close(at)
+                at = inner
+            return os.open(last, _FILE, dir_fd=at)
+        finally:
+            os.close(at)
+
+
+_KINDS: Final = {
+    "link": ("symbolic_link", "it is a symbolic link, and none is followed"),
+    "other": ("not_a_file", "it is no regular file"),
+}
+
+
+def _listed(folder: str) -> list[tuple[str, str]]:
+    """Names with what they are, sorted: the entries themselves would take four times the memory."""
+    found: list[tuple[str, str]] = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_file(follow_symlinks=False):
+                found.append((entry.name, "file"))
+            elif entry.is_dir(follow_symlinks=False):
+                found.append((entry.name, "folder"))
+            else:
+                found.append((entry.name, "link" if entry.is_symlink() else "other"))
+    found.sort()
+    return found
+
+
+def _written(name: str) -> str:
+    """A name as text that can be reported: bytes that are no UTF-8 are escaped."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def _refused(name: str, error: OSError) -> Unreadable:
+    reason = error.strerror or type(error).__name__
+    if error.errno == errno.ELOOP:
+        return Unreadable(name, *_KINDS["link"])
+    if error.errno in (errno.ENXIO, errno.ENODEV):
+        return Unreadable(name, *_KINDS["other"])
+    return Unreadable(name, "unreadable", reason)
+
+
+def stable_id(*facts: str) -> UUID:
+    """The id of what has none in its source: the same facts give the same one, for ever."""
+    return uuid5(NAMESPACE, "\0".join(facts))

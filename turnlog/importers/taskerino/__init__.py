@@ -1,0 +1,1 @@
+"""The sessions of Taskerino: the collection and the layout in chunks."""

@@ -1,0 +1,132 @@
+"""The sessions of Taskerino: collections of whole sessions (phase 3), and sessions in chunks (phase 4)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Final, cast
+
+from eventstore.content import Json
+from turnlog.importers.conversation import Conversation, Problem
+from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.shapes import shape, shape_of
+from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
+from turnlog.importers.taskerino.envelope import collection, element, is_envelope, payload
+from turnlog.importers.taskerino.folders import Folders, read_folder
+from turnlog.importers.taskerino.items import FORMAT, Found
+from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
+
+LOOKED_FOR: Final = (
+    "JSON arrays of sessions with startTime; folders with a session's metadata.json and its chunks; "
+    "each with or without the envelope version, checksum, data"
+)
+
+_SKIPPED: Final = {
+    "backups": re.compile(r"\.backup[^/]*$"),
+    "temporaries": re.compile(r"\.tmp[^/]*$"),
+    "write-ahead logs, whose entries are not replayed": re.compile(r"(^|/)wal\.(log|checkpoint)$"),
+    "attachments, which are referred to by their hash": re.compile(rf"(^|/)({STORE}/.*|{re.escape(INDEX)})$"),
+    "rollback points": re.compile(r"(^|/)rollback-points(/.*|-index\.json)$"),
+    "indexes": re.compile(r"(^|/)session-index(es)?(\.compressed)?\.json$"),
+    "compressed twins of a collection": re.compile(r"(^|/)sessions\.compressed\.json$"),
+}
+"""What is no session, by what it is; backups first, for there are some of everything."""
+
+
+class Taskerino:
+    """Taskerino's database of JSON files, in each of its phases."""
+
+    format: str = FORMAT
+
+    def recognises(self, source: Source) -> bool:
+        """Whether there is a collection of sessions or the folder of one."""
+        folders = Folders(source)
+        return any(
+            _is_collection(source, name) or folders.of(name) is not None
+            for name in source.files()
+            if not _reason_to_skip(source, name)
+        )
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether a file is Taskerino's, sound or not."""
+        if _reason_to_skip(source, name) or _is_collection(source, name):
+            return True
+        return Folders(source).of(name) is not None
+
+    def read(self, source: Source) -> Iterator[Conversation | Problem]:
+        """Every session, in the order of the files' names; last, what was passed over."""
+        skipped = Counter[str]()
+        folder: str | None = None
+        names: list[str] = []
+        folders, stores = Folders(source), dict[str, Attachments]()
+        for name in source.files():
+            if reason := _reason_to_skip(source, name):
+                skipped[reason] += 1
+                continue
+            if folder is not None and (not folder or name.startswith(f"{folder}/")):
+                names.append(name)
+                continue
+            if folder is not None:  # the files of a folder stand together
+                yield from read_folder(source, folder, names, _store(source, folder, stores))
+            folder, names = folders.of(name), [name]
+            if folder is None and (source.root.is_file() or _is_collection(source, name)):
+                yield from _read_collection(source, name, _store(source, "", stores))
+        if folder is not None:
+            yield from read_folder(source, folder, names, _store(source, folder, stores))
+        for reason, count in sorted(skipped.items()):
+            yield Problem(".", "skipped", f"{count:,} {reason}")
+
+
+def _reason_to_skip(source: Source, name: str) -> str | None:
+    """Why a file is passed over; not one that is the whole source, which is what someone asked for."""
+    if source.root.is_file():
+        return None
+    return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
+
+
+def _store(source: Source, folder: str, stores: dict[str, Attachments]) -> Attachments:
+    """The attachments beside a folder; sessions lie side by side and share them."""
+    parent = folder.rpartition("/")[0]
+    if parent not in stores:
+        stores.clear()
+        stores[parent] = Attachments(source, parent)
+    return stores[parent]
+
+
+def _is_collection(source: Source, name: str) -> bool:
+    if not name.endswith(".json"):
+        return False
+    seen = shape(source, name)
+    if is_envelope(seen):
+        try:
+            seen = shape_of(payload(source, name, Notes(name)))
+        except Unreadable:
+            return name.rpartition("/")[2] == "sessions.json"
+    return seen.opening == b"[" and is_session(seen.keys)
+
+
+def _read_collection(source: Source, name: str, attachments: Attachments) -> Iterator[Conversation | Problem]:
+    whole = Notes(name)
+    try:
+        for index, text in enumerate(collection(source, name, whole)):
+            yield _session(text, name, f"$[{index}]", attachments)
+    except Unreadable as unreadable:
+        yield problem_of(unreadable)
+    yield from whole.said()
+
+
+def _session(text: bytes, name: str, place: str, attachments: Attachments) -> Conversation | Problem:
+    notes = Notes(name)
+    try:
+        session: Any = element(text, place, notes)
+        if not isinstance(session, dict):
+            return Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place)
+        members = cast("dict[str, Json]", session)
+        recorded = unfold(members, name, place, notes)
+        return conversation(Found(members, name, place), recorded, attachments, notes)
+    except Unreadable as unreadable:
+        return problem_of(unreadable)
+    except RecursionError:
+        return Problem(name, "nested_too_deeply", "a value in it is nested too deeply", place)
