@@ -246,7 +246,7 @@ def test_a_commit_of_too_many_events_is_not_gathered(tmp_path: Path) -> None:
 
 
 def test_a_line_without_an_end_is_told_and_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("turnlog.importers.ndjson_lines.LINE_BYTES_MAX", 2_000)
+    monkeypatch.setattr("turnlog.replaying.lines.LINE_BYTES_MAX", 2_000)
     assert LINE_BYTES_MAX > 2_000
     rows = good()
     rows[3] = b"x" * 9_999 + b"\n"
