@@ -106,8 +106,10 @@ class Turnlog:
     async def _close(self) -> None:
         # Whoever opens the directory next, perhaps only to read, should find the views up to date. A failed
         # projection says so in its status; one that is being built goes on at the next open.
-        with anyio.move_on_after(CATCH_UP_SECONDS), suppress(TurnlogError):
-            await self.runner.wait_for(self.store.acknowledged)
+        # A process that only reads has nobody to wait for.
+        if not self.store.log.read_only:
+            with anyio.move_on_after(CATCH_UP_SECONDS), suppress(TurnlogError):
+                await self.runner.wait_for(self.store.acknowledged)
         try:
             await self.runner.close()
         finally:

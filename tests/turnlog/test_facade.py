@@ -11,6 +11,9 @@ import anyio.lowlevel
 import pytest
 
 import turnlog
+from eventstore.events import ContextCreated
+from eventstore.store import EventStore
+from projections.runner import Runner
 
 COMMIT = UUID(int=7)
 
@@ -79,3 +82,17 @@ async def test_a_fork_of_a_context_without_main_has_its_branches(data_dir: Path)
         forked = await context.fork()
         before, after = await context.state(), await forked.state()
         assert (after.branches, after.active_branch) == (before.branches, "a")
+
+
+async def test_who_only_reads_waits_for_no_view_when_it_closes(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with await EventStore.open(data_dir) as store:
+        await store.append(UUID(int=1), [ContextCreated()])
+
+    async def refuse(*_: object) -> None:
+        raise AssertionError("nobody brings the views up to date")
+
+    monkeypatch.setattr(Runner, "wait_for", refuse)
+    async with turnlog.open(data_dir, read_only=True) as log:
+        assert log.runner.status().projections[0].lag_positions == 1
