@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,19 @@ def test_files_of_no_format_are_told(tmp_path: Path) -> None:
     source = Source(tmp_path)
     told = [(problem.path, problem.code) for problem in unclaimed(source, detect(source))]
     assert told == [("broken.json", "unrecognised"), ("notes.txt", "unrecognised")]
+
+
+def test_what_lies_beside_no_database_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "sessions", [taskerino_session()])
+    os.mkfifo(tmp_path / "pipe.db")
+    for name in ("pipe.db-wal", "gone.db-journal"):
+        (tmp_path / name).write_text("x")
+    source = Source(tmp_path)
+    importers = [one.importer for one in FORMATS.values()]
+    told = [problem.path for problem in unclaimed(source, importers)]
+    assert told == ["gone.db-journal", "pipe.db-wal"]
+    alone = Source(tmp_path / "pipe.db-wal")
+    assert [problem.path for problem in unclaimed(alone, importers)] == ["pipe.db-wal"]
 
 
 def test_an_unknown_source_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def whole() -> dict[str, Any]:
 def facts(conversation: Conversation) -> Any:
     """All but where it was found."""
     told = msgspec.to_builtins(conversation)
-    for name in ("origin", "warnings"):
+    for name in ("origin", "files", "warnings"):
         told.pop(name)
     for name in ("origin", "place"):
         told["attributes"]["import"].pop(name)
@@ -187,7 +187,9 @@ def test_what_is_passed_over_is_counted_once_for_each_kind(tmp_path: Path) -> No
     (tmp_path / "wal.log").write_text("{}")
     found, problems = read(tmp_path)
     assert sorted(one.attributes["import"]["id"] for one in found) == ["session-1", "two"]
-    assert {problem.code for problem in problems} == {"skipped"}
+    assert {(problem.code, problem.warning, problem.context_id) for problem in problems} == {
+        ("skipped", True, None)
+    }
     assert sorted(problem.reason for problem in problems) == [
         "1 compressed twins of files that are there",
         "1 write-ahead logs, whose entries are not replayed",
@@ -393,6 +395,29 @@ def test_large_facts_do_not_break_a_context(tmp_path: Path) -> None:
     kept = {one.data["place"]: one.data for one in conversation.kept}
     assert kept["$.session.description"]["text"] == "d" * 400_000
     assert any("89999" in one.data["text"] for one in conversation.kept)
+
+
+def test_the_files_of_a_session_in_chunks_are_all_that_it_was_read_from(tmp_path: Path) -> None:
+    put_chunked(tmp_path, whole())
+    wanted = tuple(Source(tmp_path).files())
+    for name in ("unknown", "summary.compressed", "metadata.1762.backup", "summary.tmp"):
+        put(tmp_path, f"sessions/session-1/{name}", {})
+    put_attachment(tmp_path, b"x", "session-1", "att-0")
+    put(tmp_path, "sessions", [session(id="two")])
+    found, _ = read(tmp_path)
+    files = {one.attributes["import"]["id"]: one.files or (one.origin,) for one in found}
+    assert sorted(files["session-1"]) == sorted(wanted)
+    assert len(wanted) == 11
+    assert files["two"] == ("sessions.json",)
+
+
+def test_a_session_without_a_file_that_can_be_read_names_those_that_there_are(tmp_path: Path) -> None:
+    put_chunked(tmp_path, session(screenshots=[screenshot(1)]))
+    (tmp_path / "sessions" / "session-1" / "metadata.json").unlink()
+    chunk = "sessions/session-1/screenshots/chunk-000.json"
+    (tmp_path / chunk).write_text("{")
+    (conversation,), _ = read(tmp_path)
+    assert conversation.files == (chunk,)
 
 
 def test_a_folder_of_one_session_can_be_the_source(tmp_path: Path) -> None:

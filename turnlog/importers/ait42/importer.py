@@ -13,7 +13,7 @@ from eventstore.content import Json
 from turnlog.importers.ait42 import databases
 from turnlog.importers.ait42.sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.arrays import elements, opened
+from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.fields import Notes, problem_of, type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.shapes import contents, decoded, shape
@@ -95,7 +95,7 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
     workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
     seen = set[bytes]()
     try:
-        with opened(source, name) as file:
+        with source.open(name) as file:
             for index, text in enumerate(elements(file, name)):
                 found = _session(text, Place(name, f"$[{index}]", workspace))
                 if isinstance(found, Conversation):

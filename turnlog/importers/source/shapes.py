@@ -43,9 +43,8 @@ class Shape(NamedTuple):
 def head(source: Source, name: str, length: int = HEAD_BYTES) -> bytes:
     """The first bytes of a file; none of one that cannot be read, which is for reading it to say."""
     try:
-        with source.path(name).open("rb") as file:
-            return file.read(length)
-    except OSError:
+        return source.head(name, length)
+    except Unreadable:
         return b""
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from turnlog.importers.source.arrays import elements, opened
+from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.fields import Notes
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.shapes import Shape, contents, decoded, shape, shape_of
@@ -71,7 +71,7 @@ def collection(source: Source, name: str, notes: Notes) -> Iterator[bytes]:
     if is_envelope(shape(source, name)):
         yield from elements(BytesIO(payload(source, name, notes)), name)
         return
-    with opened(source, name) as file:
+    with source.open(name) as file:
         yield from elements(file, name)
 
 

@@ -86,6 +86,12 @@ class _Parts(NamedTuple):
     files: dict[str, str]
     chunks: dict[str, dict[int, str]]
 
+    def names(self) -> Iterator[str]:
+        """All of them."""
+        yield from self.files.values()
+        for chunks in self.chunks.values():
+            yield from chunks.values()
+
 
 def read_folder(
     source: Source, folder: str, names: list[str], attachments: Attachments
@@ -112,8 +118,12 @@ def read_folder(
     except RecursionError:
         yield Problem(folder, "nested_too_deeply", "a value in it is nested too deeply")
     else:
-        yield done
-        problems = [msgspec.structs.replace(problem, context_id=done.id) for problem in problems]
+        yield msgspec.structs.replace(done, files=tuple(sorted(parts.names())))
+        # What was passed over says nothing against the session: its files may go for all that.
+        problems = [
+            problem if problem.warning else msgspec.structs.replace(problem, context_id=done.id)
+            for problem in problems
+        ]
     yield from problems
 
 
@@ -133,9 +143,8 @@ def _sorted(folder: str, names: list[str], problems: list[Problem]) -> _Parts:
             if match["twin"] is None:
                 problems.append(Problem(name, "repeated_chunk", f"chunk {number} has another file too"))
     if twins:
-        problems.append(
-            Problem(folder or ".", "skipped", f"{twins:,} compressed twins of files that are there")
-        )
+        reason = f"{twins:,} compressed twins of files that are there"
+        problems.append(Problem(folder or ".", "skipped", reason, warning=True))
     return parts
 
 

@@ -76,7 +76,7 @@ class Taskerino:
         if folder is not None:
             yield from read_folder(source, folder, names, _store(source, folder, stores))
         for reason, count in sorted(skipped.items()):
-            yield Problem(".", "skipped", f"{count:,} {reason}")
+            yield Problem(".", "skipped", f"{count:,} {reason}", warning=True)
 
 
 def _reason_to_skip(source: Source, name: str) -> str | None:
