@@ -13,11 +13,9 @@ from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.source.fields import Fields, Notes, type_of
 from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.keeping import fit, plain
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
 
 FORMAT: Final = "ait42"
-TITLE_CHARACTERS_MAX: Final = 1_000
-"""Of a task that becomes a title; the attributes hold it whole."""
 
 _TEXTS: Final = ("type", "task", "status", "model")
 _TIMES: Final = ("createdAt", "updatedAt", "completedAt")
@@ -104,9 +102,8 @@ def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conver
     attributes: dict[str, Json] = {"session": facts, "participants": participants, "import": origin}
     if workspace := msgspec.to_builtins(place.workspace):
         attributes["workspace"] = workspace
-    attributes, kept = fit(plain(attributes))
     task, status, updated = facts.get("task"), facts.get("status"), times["updatedAt"]
-    return Conversation(
+    made = Conversation(
         id=context_id,
         origin=place.path,
         format=FORMAT,
@@ -115,12 +112,12 @@ def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conver
         workspace=place.workspace.name(),
         title=task[:TITLE_CHARACTERS_MAX] if isinstance(task, str) else None,
         config={"model": facts["model"]} if "model" in facts else {},
-        attributes=attributes,
+        attributes=cast("dict[str, Json]", plain(attributes)),
         state=status if isinstance(status, str) and _is_name(status) else None,
         warnings=notes.said(),
-        kept=kept,
         updated_at=updated.at if updated else None,
     )
+    return fitted(made)
 
 
 _OPTIONAL: Final = (

@@ -22,6 +22,7 @@ from turnlog.importers.copilot_chat.notes import (
 )
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.source.files import Unreadable
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX
 
 _MODELLED: Final = (
     "id",
@@ -73,6 +74,8 @@ def assemble(found: Found) -> Conversation:
         if value is None and found.document.get(name) is not None:
             source[name] = found.document[name]
             found.notes.warn(found.origin, "unexpected_value", f"its {name} is of another type", f"$.{name}")
+    if title is not None and len(title) > TITLE_CHARACTERS_MAX:
+        source["title"], title = title, title[:TITLE_CHARACTERS_MAX]
     attributes: dict[str, Json] = {
         "format": FORMAT,
         "origin": found.origin,

@@ -10,7 +10,7 @@ from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation
 from turnlog.importers.source.fields import Fields, Notes, type_of
 from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.keeping import fit, plain
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
 from turnlog.importers.taskerino.attachments import Attachments
 from turnlog.importers.taskerino.items import DOCUMENTS, FORMAT, Found, Recorded, Session, messages
 
@@ -50,8 +50,6 @@ _FLAGS: Final = (
 )
 _ARRAYS: Final = ("extractedTaskIds", "extractedNoteIds")
 _REQUIRED: Final = ("name", "status", "startTime")
-TITLE_CHARACTERS_MAX: Final = 1_000
-"""Of a name that becomes a title; the attributes hold it whole."""
 
 ITEM_FIELDS: Final = {
     "screenshots": "screenshots",
@@ -122,23 +120,22 @@ def conversation(
         origin["nulls"] = nulls  # a merge patch could not say them
     if unread:
         origin["unread"] = unread
-    attributes, kept = fit(plain({"session": facts, "import": origin}))
     name, status, updated = facts.get("name"), facts.get("status"), times["updatedAt"]
     notes.context_id = context_id
-    return Conversation(
+    made = Conversation(
         id=context_id,
         origin=metadata.path,
         format=FORMAT,
         messages=said,
         branches={"main": said[-1].id if said else None},
         title=name[:TITLE_CHARACTERS_MAX] if isinstance(name, str) else None,
-        attributes=attributes,
+        attributes=cast("dict[str, Json]", plain({"session": facts, "import": origin})),
         tags=tags,
         state=status if isinstance(status, str) and 0 < len(status) <= NAME_CHARACTERS_MAX else None,
         warnings=notes.said(),
-        kept=kept,
         updated_at=updated.at if updated else None,
     )
+    return fitted(made)
 
 
 _KNOWN: Final = ("id", "tags", *_TEXTS, *_TIMES, *_NUMBERS, *_FLAGS, *_ARRAYS)
