@@ -58,6 +58,9 @@ def test_milliseconds() -> None:
         (b'{"a": "cut {"', b"{", {"a"}),
         (b'["a", "b"]', b"[", set[str]()),
         (b"nonsense", b"n", set[str]()),
+        (b'{"a": {"b": [1, {"c": "]}"}], "d": 2}, "e": 1}', b"{", {"a", "e"}),
+        (b'[{"a": {"b": "}", "c": [["d"]]}, "e": 1}, ["f", {"g": 1}]]', b"[", {"a", "e"}),
+        (b'{"a": [1, "b": "cut', b"{", {"a"}),
     ],
 )
 def test_shapes(text: bytes, opening: bytes, keys: set[str]) -> None:

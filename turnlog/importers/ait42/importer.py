@@ -60,7 +60,7 @@ def _is_history(source: Source, name: str) -> bool:
         return databases.has_sessions(source, name)
     if not name.endswith(".json"):
         return False
-    opening, keys = shape(source, name)
+    opening, keys = shape(source, name, b"[")
     if opening == b"[" and keys & _TELLING and len(keys & _KNOWN) > 1:
         return True
     return not keys and opening in (b"", b"[") and _is_named_so(name)

@@ -13,10 +13,10 @@ ELEMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 
 _BLOCK_BYTES: Final = 1024 * 1024
 _BOM: Final = b"\xef\xbb\xbf"
-_TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + _TEXT + rb')*+(["\[\]{},])', re.DOTALL)
-_NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb')*+(["\[\]{}])', re.DOTALL)
-"""What an element's own members are passed over with."""
+TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + TEXT + rb')*+(["\[\]{},])', re.DOTALL)
+NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + TEXT + rb')*+(["\[\]{}])', re.DOTALL)
+"""Passes over what lies deeper than the members of interest: to a bracket, or a text without an end."""
 
 
 def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
@@ -26,7 +26,7 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
     """
     buffer, begun, scanned, depth, index = _beginning(file, path), 0, 0, 0, 0
     while buffer:
-        while mark := (_NEXT if depth < 2 else _NEXT_BRACKET).match(buffer, scanned):
+        while mark := (_NEXT if depth < 2 else NEXT_BRACKET).match(buffer, scanned):
             scanned = mark.start(1)
             character = mark[1]
             if character == b'"':

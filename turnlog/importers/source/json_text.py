@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from itertools import chain
 from typing import Any, Final, cast
 
 import msgspec
@@ -89,17 +90,14 @@ def gunzip(packed: bytes, name: str = "", bytes_max: int = JSON_BYTES_MAX) -> by
 
 def _refuse_nesting(name: str, value: Any) -> None:
     """Level by level, so that a bomb costs no stack."""
-    level: list[Any] = [value] if type(value) is dict or type(value) is list else []
-    for _ in range(NESTING_MAX):
-        if not level:
+    level: list[Any] = [value]
+    for _ in range(NESTING_MAX + 1):
+        objects: list[dict[str, Any]] = [one for one in level if type(one) is dict]
+        arrays: list[list[Any]] = [one for one in level if type(one) is list]
+        if not objects and not arrays:
             return
-        inner: list[Any] = []
-        for item in level:
-            held = cast("dict[str, Any]", item).values() if type(item) is dict else item
-            inner += [one for one in held if type(one) is dict or type(one) is list]
-        level = inner
-    if level:
-        raise _too_deep(name)
+        level = list(chain.from_iterable([*[one.values() for one in objects], *arrays]))
+    raise _too_deep(name)
 
 
 def _too_deep(name: str) -> Unreadable:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import accumulate
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
@@ -39,6 +40,8 @@ MEMBER_BYTES_MIN: Final = 512
 
 PIECE_CHARACTERS: Final = 1024 * 1024
 """Of a kept text in one event: at most 4 MiB, half of what an event can have."""
+
+_DELTA: Final = attrgetter("delta")
 
 KEPT: Final = "import.kept"
 """The name of the custom events that hold what attributes cannot."""
@@ -114,7 +117,7 @@ def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
     usage = _fit_member("usage", streamed.usage, _MEMBER_BYTES_MAX, place, kept)
     error = _fit_member("error", streamed.error, _MEMBER_BYTES_MAX, place, kept)
     chunks = streamed.chunks
-    if any(len(chunk.delta) > PIECE_CHARACTERS for chunk in chunks):
+    if max(map(len, map(_DELTA, chunks)), default=0) > PIECE_CHARACTERS:
         chunks = tuple([piece for chunk in chunks for piece in _cut(chunk)])
     elif usage is streamed.usage and error is streamed.error:
         return streamed

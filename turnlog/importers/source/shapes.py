@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
 from eventstore.content import Json
+from turnlog.importers.source.arrays import NEXT_BRACKET, TEXT
 from turnlog.importers.source.files import Source, Unreadable
 
 HEAD_BYTES: Final = 64 * 1024
@@ -19,12 +19,15 @@ HEAD_BYTES: Final = 64 * 1024
 LONG_HEAD_BYTES: Final = 4 * 1024 * 1024
 """What is read of one whose head is taken up by a long text, so that few of its members are seen."""
 
+LONG_TEXT_BYTES: Final = 4 * 1024
+"""From here on a text in a head is a long one."""
+
 _KEYS_MIN: Final = 8
 _TOKENS_MAX: Final = 20_000
 """Some 10 ms of looking."""
 
 _BOM: Final = b"\xef\xbb\xbf"
-_TOKEN: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|["\[\]{}:]', re.DOTALL)
+_TOKEN: Final = re.compile(TEXT + rb'|["\[\]{}:]', re.DOTALL)
 _NAMED: Final = re.compile(rb'(?<!\\)"[ \t\r\n]*+:')
 _ESCAPE: Final = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
@@ -48,35 +51,45 @@ def head(source: Source, name: str, length: int = HEAD_BYTES) -> bytes:
         return b""
 
 
-def shape(source: Source, name: str) -> Shape:
-    """The shape of a file."""
+def shape(source: Source, name: str, opening: bytes = b"[{") -> Shape:
+    """The shape of a file; without keys if it begins otherwise than with one of ``opening``."""
     text = head(source, name)
-    seen = shape_of(text)
-    if len(text) < HEAD_BYTES or len(seen.keys) >= _KEYS_MIN or not seen.opening:
+    seen, in_long_text = _seen(text, opening)
+    if len(text) < HEAD_BYTES or len(seen.keys) >= _KEYS_MIN or seen.opening not in (b"[", b"{"):
         return seen
+    if seen.opening not in opening or (seen.opening == b"{" and not in_long_text):
+        return seen  # an object has its own members first, unless one of them is long
     return shape_of(head(source, name, LONG_HEAD_BYTES))
 
 
 def shape_of(text: bytes) -> Shape:
     """The shape that the beginning of a JSON text shows, whether or not the rest of it is sound."""
-    text = text[:LONG_HEAD_BYTES].removeprefix(_BOM).lstrip()
-    opening, depth, keys, last = text[:1], 0, set[str](), b""
-    wanted = {b"[": 2, b"{": 1}.get(opening)
-    if wanted is None:
-        return Shape(opening, frozenset())
-    for match in islice(_TOKEN.finditer(text), _TOKENS_MAX):
-        token = match[0]
+    return _seen(text[:LONG_HEAD_BYTES])[0]
+
+
+def _seen(text: bytes, wanted: bytes = b"[{") -> tuple[Shape, bool]:
+    """The shape, and whether the text is cut inside a long string. What lies deeper is passed over."""
+    text = text.removeprefix(_BOM).lstrip()
+    opening, depth, keys, last, at = text[:1], 0, set[str](), b"", 0
+    level = {b"[": 2, b"{": 1}.get(opening, 0)
+    if not level or opening not in wanted:
+        return Shape(opening, frozenset()), False
+    for _ in range(_TOKENS_MAX):
+        match = _TOKEN.search(text, at) if depth <= level else NEXT_BRACKET.match(text, at)
+        if match is None:
+            break
+        token, at = match[match.lastindex or 0], match.end()
         if token == b'"':
-            break  # the text is cut inside a string
+            return Shape(opening, frozenset(keys)), len(text) - at >= LONG_TEXT_BYTES
         if token in (b"{", b"["):
             depth += 1
         elif token in (b"}", b"]"):
             depth -= 1
         elif token != b":":
             last = token[1:-1]
-        elif depth == wanted:
+        elif depth == level:
             keys.add(last.decode("utf-8", "replace"))
-    return Shape(opening, frozenset(keys))
+    return Shape(opening, frozenset(keys)), False
 
 
 def contents(source: Source, name: str) -> bytes:

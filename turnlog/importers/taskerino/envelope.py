@@ -59,6 +59,11 @@ def is_envelope(seen: Shape) -> bool:
     return {"version", "data"} <= seen.keys and bool({"checksum", "compressed"} & seen.keys)
 
 
+def may_be_envelope(head: bytes) -> bool:
+    """Whether it is worth to look at the shape of a file with that beginning."""
+    return b'"version"' in head and b'"data"' in head
+
+
 def value(source: Source, name: str, notes: Notes) -> Any:
     """What a file says. Raises ``Unreadable``."""
     found, remarks = decoded(payload(source, name, notes), name)

@@ -11,9 +11,9 @@ from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.fields import Notes, problem_of, type_of
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.importers.source.shapes import shape, shape_of
+from turnlog.importers.source.shapes import head, shape, shape_of
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
-from turnlog.importers.taskerino.envelope import collection, element, is_envelope, payload
+from turnlog.importers.taskerino.envelope import collection, element, is_envelope, may_be_envelope, payload
 from turnlog.importers.taskerino.folders import Folders, read_folder
 from turnlog.importers.taskerino.items import FORMAT, Found
 from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
@@ -98,8 +98,8 @@ def _store(source: Source, folder: str, stores: dict[str, Attachments]) -> Attac
 def _is_collection(source: Source, name: str) -> bool:
     if not name.endswith(".json"):
         return False
-    seen = shape(source, name)
-    if is_envelope(seen):
+    seen = shape(source, name, b"[")
+    if seen.opening == b"{" and may_be_envelope(head(source, name)) and is_envelope(shape(source, name)):
         try:
             seen = shape_of(payload(source, name, Notes(name)))
         except Unreadable:
