@@ -16,7 +16,8 @@ from legacy import json_values
 from eventstore.limits import JSON_DEPTH_MAX
 from turnlog.importers.source import json_text
 from turnlog.importers.source.arrays import elements
-from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, decode, gunzip, stable_id
+from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, stable_id
+from turnlog.importers.source.json_text import decode, gunzip
 
 REFUSED = [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate_key", '"c"'),
@@ -100,6 +101,7 @@ def test_a_gzip_unpacks_up_to_a_bound() -> None:
         (packed, "gzip_too_large"),
         (packed[:-3], "gzip_damaged"),
         (b"PK", "gzip_damaged"),
+        (b"", "gzip_damaged"),
         (packed + b"rest", "gzip_damaged"),
     ]:
         with pytest.raises(Unreadable) as refused:

@@ -230,11 +230,11 @@ def test_a_compressed_twin_serves_where_the_file_itself_is_lost(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ("{", "not_json"),
-        ("[3", "not_json"),
+        ("{", "truncated"),
+        ("[3", "truncated"),
         ("5", "wrong_type"),
         ("{}", "wrong_type"),
-        (json.dumps({"version": 1, "compressed": True, "data": "GZIP_V1:AAAA"}), "not_gzip"),
+        (json.dumps({"version": 1, "compressed": True, "data": "GZIP_V1:AAAA"}), "gzip_damaged"),
     ],
 )
 def test_a_corrupt_chunk_is_told_and_the_rest_goes_on(
@@ -289,7 +289,13 @@ def test_a_session_without_its_metadata_keeps_its_items(tmp_path: Path, content:
     assert conversation.id == stable_id("taskerino", "session-1")
     assert len(conversation.messages) == 57
     assert [problem.code for problem in problems] == [
-        {None: "metadata_missing", "5": "wrong_type", "[]": "wrong_type"}.get(content, "not_json")
+        {
+            None: "metadata_missing",
+            "{": "truncated",
+            "5": "wrong_type",
+            "[]": "wrong_type",
+            "nonsense": "not_json",
+        }[content]
     ]
 
 

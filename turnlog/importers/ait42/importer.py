@@ -16,7 +16,7 @@ from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.fields import Notes, problem_of, type_of
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.importers.source.shapes import contents, decoded, shape
+from turnlog.importers.source.shapes import shape
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
 
@@ -73,13 +73,13 @@ def _is_named_so(name: str) -> bool:
 
 
 def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
+    notes = Notes(name)
     try:
-        mapping, remarks = decoded(contents(source, name), name)
+        mapping = notes.decode(source.bytes(name))
     except Unreadable as unreadable:
         yield problem_of(unreadable)
         return
-    for code, reason in remarks:
-        yield Problem(name, code, reason, "$")
+    yield from notes.said()
     if not isinstance(mapping, dict):
         yield Problem(name, "wrong_type", f"it is {type_of(mapping)}, not an object", "$")
         return
@@ -108,8 +108,7 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
 def _session(text: bytes, place: Place) -> Conversation | Problem:
     notes = Notes(place.path)
     try:
-        session, remarks = decoded(text, place.path, place.at)
-        notes.remark(remarks, place.at)
+        session = notes.decode(text, place.at)
         if not isinstance(session, dict):
             return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
         return conversation(cast("dict[str, Json]", session), place, notes)

@@ -13,7 +13,8 @@ from turnlog.importers.conversation import Chunk, Streamed
 from turnlog.importers.copilot_chat.found import Found, Node
 from turnlog.importers.copilot_chat.layouts import identity_of, modified, notes_of, stem
 from turnlog.importers.copilot_chat.notes import Notes, list_of, object_of, problem_of, text_of
-from turnlog.importers.source.files import Source, Unreadable, decode
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.json_text import decode
 
 EVENTS: Final = frozenset(
     (

@@ -6,13 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from turnlog.importers.source.files import Unreadable
+from turnlog.importers.source.json_text import BYTE_ORDER_MARK, Unreadable
 
 ELEMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one element, which is read whole: a session of hundreds of long outputs."""
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
 TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + TEXT + rb')*+(["\[\]{},])', re.DOTALL)
 NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + TEXT + rb')*+(["\[\]{}])', re.DOTALL)
@@ -54,13 +53,13 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
         # The more is waiting the more is read, so that a long text is not scanned anew for every block.
         block = file.read(max(_BLOCK_BYTES, len(buffer) - begun))
         if not block:
-            raise Unreadable(path, "not_json", "the array has no end", f"$[{index}]")
+            raise Unreadable(path, "truncated", "the array has no end", f"$[{index}]")
         buffer, begun, scanned = buffer[begun:] + block, 0, scanned - begun
 
 
 def _beginning(file: BinaryIO, path: str) -> bytes:
     """The first block, from the array's bracket on; nothing of a blank file."""
-    first = file.read(_BLOCK_BYTES).removeprefix(_BOM)
+    first = file.read(_BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
     while not (text := first.lstrip()) and first:
         first = file.read(_BLOCK_BYTES)
     if text and text[:1] != b"[":

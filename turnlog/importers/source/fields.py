@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, cast
 from uuid import UUID
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Problem
-from turnlog.importers.source.files import Unreadable
-from turnlog.importers.source.shapes import Remark
+from turnlog.importers.source.json_text import Unreadable, decode
 from turnlog.importers.source.times import ReadTime, read_time
 
 _NAMES: Final[dict[type[Any], str]] = {
@@ -41,10 +39,9 @@ class Notes:
         """Add one."""
         self._said.append(Problem(self.path, code, reason, place, self.context_id))
 
-    def remark(self, remarks: Iterable[Remark], place: str | None) -> None:
-        """Add what was lost between a text and its value."""
-        for code, reason in remarks:
-            self.say(code, reason, place)
+    def decode(self, text: bytes, place: str | None = None) -> Json:
+        """The value of a JSON text; what had to be mended in it is noted. Raises ``Unreadable``."""
+        return decode(self.path, text, lambda code, reason: self.say(code, reason, place or "$"), place)
 
     def said(self) -> tuple[Problem, ...]:
         """All of them, with the conversation's id, which may have been found after some."""

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
-from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode, gunzip
+from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode
 
-__all__ = ["FILE_BYTES_MAX", "NAMESPACE", "Source", "Unreadable", "decode", "gunzip", "stable_id"]
+__all__ = ["FILE_BYTES_MAX", "NAMESPACE", "Source", "Unreadable", "stable_id"]
 
 FILE_BYTES_MAX: Final = JSON_BYTES_MAX
 """A file that is read whole."""

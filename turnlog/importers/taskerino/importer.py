@@ -13,7 +13,7 @@ from turnlog.importers.source.fields import Notes, problem_of, type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.shapes import head, shape, shape_of
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
-from turnlog.importers.taskerino.envelope import collection, element, is_envelope, may_be_envelope, payload
+from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, payload
 from turnlog.importers.taskerino.folders import Folders, read_folder
 from turnlog.importers.taskerino.items import FORMAT, Found
 from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
@@ -120,7 +120,7 @@ def _read_collection(source: Source, name: str, attachments: Attachments) -> Ite
 def _session(text: bytes, name: str, place: str, attachments: Attachments) -> Conversation | Problem:
     notes = Notes(name)
     try:
-        session: Any = element(text, place, notes)
+        session: Any = notes.decode(text, place)
         if not isinstance(session, dict):
             return Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place)
         members = cast("dict[str, Json]", session)
