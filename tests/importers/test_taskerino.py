@@ -28,7 +28,7 @@ from taskerino_stores import (
     video,
 )
 
-from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, TextPart
+from eventstore.content import DataPart, FilePart, ImagePart, TextPart
 from eventstore.limits import CONTEXT_METADATA_BYTES_MAX
 from turnlog.importers.conversation import Conversation
 from turnlog.importers.source.files import Source, stable_id
@@ -121,51 +121,6 @@ def test_a_session_becomes_a_context(tmp_path: Path) -> None:
     assert kept["source"]["enrichmentLock"] == {"lockedBy": "x"}
     assert kept["nulls"] == ["odd"]
     assert (kept["id"], kept["origin"]) == (own, f"sessions/{own}/metadata.json")
-
-
-@FORMS
-def test_attachments_are_referred_to_by_their_hash(tmp_path: Path, form: str) -> None:
-    db = tmp_path / "app" / "db"
-    by_hash = put_attachment(db, b"one", "session-1", "a", form)
-    by_reference = put_attachment(db, b"two", "session-1", "att-2", form)
-    by_index = put_attachment(db, b"three", "other", "x", form)
-    gone = "f" * 64
-    put(db, "ca-attachment-index", {"att-3": by_index}, form)
-    shots = [
-        screenshot(1, hash=by_hash),
-        screenshot(2),
-        screenshot(3),
-        screenshot(4),
-        screenshot(5, hash=gone),
-    ]
-    put_chunked(db, session(screenshots=shots, audioSegments=[segment(6, hash=by_hash.upper())]), form)
-    (conversation,), problems = read(tmp_path)
-    wanted = [
-        ImagePart(attachment=f"sha256:{one}", media_type="image/png")
-        for one in (by_hash, by_reference, by_index)
-    ]
-    wanted += [ImagePart(attachment="att-4"), ImagePart(attachment=f"sha256:{gone}")]
-    assert [one.parts[0] for one in conversation.messages[:5]] == wanted
-    assert conversation.messages[5].parts[0] == AudioPart(
-        attachment=f"sha256:{by_hash}", media_type="image/png"
-    )
-    assert conversation.messages[1].metadata["source"]["attachmentId"] == "att-2"
-    assert [(code, place) for _, code, place in codes(conversation)] == [
-        ("attachment_missing", "$.screenshots[3].attachmentId"),
-        ("attachment_missing", "$.screenshots[4].hash"),
-    ]
-    assert [problem.code for problem in problems] == ["skipped"]
-
-
-def test_no_attachment_is_looked_for_behind_a_link(tmp_path: Path) -> None:
-    hash_ = put_attachment(tmp_path / "outside", b"x", "session-1", "a")
-    put_chunked(
-        tmp_path / "db", session(screenshots=[screenshot(1, hash=hash_), screenshot(2, hash="../../x")])
-    )
-    (tmp_path / "db" / "attachments-ca").symlink_to(tmp_path / "outside" / "attachments-ca")
-    (conversation,), _ = read(tmp_path / "db")
-    assert conversation.messages[0].parts[0] == ImagePart(attachment=f"sha256:{hash_}")
-    assert [code for _, code, _ in codes(conversation)] == ["attachments_elsewhere"]
 
 
 def test_what_is_passed_over_is_counted_once_for_each_kind(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class Taskerino:
         skipped = Counter[str]()
         folder: str | None = None
         names: list[str] = []
-        folders, stores = Folders(source), dict[str, Attachments]()
+        folders, stores = Folders(source), _Stores(source)
         for name in source.files():
             if reason := _reason_to_skip(source, name):
                 skipped[reason] += 1
@@ -69,12 +69,13 @@ class Taskerino:
                 names.append(name)
                 continue
             if folder is not None:  # the files of a folder stand together
-                yield from read_folder(source, folder, names, _store(source, folder, stores))
+                yield from read_folder(source, folder, names, stores.beside(folder))
             folder, names = folders.of(name), [name]
             if folder is None and (source.root.is_file() or _is_collection(source, name)):
-                yield from _read_collection(source, name, _store(source, "", stores))
+                yield from _read_collection(source, name, stores.beside(name))
         if folder is not None:
-            yield from read_folder(source, folder, names, _store(source, folder, stores))
+            yield from read_folder(source, folder, names, stores.beside(folder))
+        yield from stores.unread.values()
         for reason, count in sorted(skipped.items()):
             yield Problem(".", "skipped", f"{count:,} {reason}", warning=True)
 
@@ -86,13 +87,19 @@ def _reason_to_skip(source: Source, name: str) -> str | None:
     return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
 
 
-def _store(source: Source, folder: str, stores: dict[str, Attachments]) -> Attachments:
-    """The attachments beside a folder; sessions lie side by side and share them."""
-    parent = folder.rpartition("/")[0]
-    if parent not in stores:
-        stores.clear()
-        stores[parent] = Attachments(source, parent)
-    return stores[parent]
+class _Stores:
+    """The attachments beside files and folders; sessions lie side by side and share them."""
+
+    def __init__(self, source: Source) -> None:
+        self.unread: dict[str, Problem] = {}
+        self._source = source
+        self._last: tuple[str, Attachments] | None = None
+
+    def beside(self, name: str) -> Attachments:
+        folder = name.rpartition("/")[0]
+        if self._last is None or self._last[0] != folder:
+            self._last = folder, Attachments(self._source, folder, self.unread)
+        return self._last[1]
 
 
 def _is_collection(source: Source, name: str) -> bool:
