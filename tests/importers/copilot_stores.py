@@ -6,22 +6,18 @@ from pathlib import Path
 from typing import Final
 
 from legacy import Context
+from storing import read_with
 
 from eventstore.content import TextPart
 from turnlog.importers.conversation import Conversation, Message, Problem
 from turnlog.importers.copilot_chat.importer import CopilotChat
-from turnlog.importers.source.files import Source
 
 ID: Final = "11111111-1111-4111-8111-111111111111"
 
 
 def read(directory: Path) -> tuple[list[Conversation], list[Problem]]:
     """What the importer says of a folder."""
-    found = list(CopilotChat().read(Source(directory)))
-    return (
-        [item for item in found if isinstance(item, Conversation)],
-        [item for item in found if isinstance(item, Problem)],
-    )
+    return read_with(CopilotChat(), directory)
 
 
 def read_one(directory: Path) -> Conversation:

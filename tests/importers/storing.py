@@ -1,12 +1,22 @@
-"""Whether the log would take what an importer made: its commits, by every rule but that of the disk."""
+"""What an importer says, and whether the log would take it: its commits, by every rule of the log."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 from worlds import World
 
 from eventstore.request import make_request
-from turnlog.importers.conversation import Conversation
+from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.job.planning import plan_new
+from turnlog.importers.source.files import Source
+
+
+def read_with(importer: Importer, root: Path) -> tuple[list[Conversation], list[Problem]]:
+    """What an importer says of a folder or file."""
+    said = list(importer.read(Source(root)))
+    found = [one for one in said if isinstance(one, Conversation)]
+    return found, [one for one in said if isinstance(one, Problem)]
 
 
 def check_storable(conversation: Conversation) -> None:

@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
+from copilot_stores import ID
 from hypothesis import given
 from hypothesis import strategies as st
 from legacy import START, Context, deltas, legacy_contexts, stamp, stream_payload, write_gen3
@@ -19,7 +20,6 @@ from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.copilot_chat.streams import read_stream
 from turnlog.importers.source.files import Source, stable_id
 
-ID = "11111111-1111-4111-8111-111111111111"
 A, B, C, D = (f"22222222-2222-4222-8222-00000000000{number}" for number in range(4))
 
 

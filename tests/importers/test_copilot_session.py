@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from copilot_stores import ID
 from legacy import write_json
+from storing import read_with
 
 from eventstore.content import TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Problem
@@ -15,7 +17,6 @@ from turnlog.importers.copilot_chat.importer import CopilotChat
 from turnlog.importers.copilot_chat.notes import read_time
 from turnlog.importers.source.files import Source, stable_id
 
-ID = "11111111-1111-4111-8111-111111111111"
 WHEN = "2026-02-01T10:00:00Z"
 CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": '{"p":1}'}}
 MESSAGES: list[dict[str, Any]] = [
@@ -48,9 +49,8 @@ def write(directory: Path, messages: list[Any] | None, lines: list[Any], name: s
 
 
 def read(directory: Path) -> tuple[Conversation, list[Problem]]:
-    found = list(CopilotChat().read(Source(directory)))
-    (conversation,) = [item for item in found if isinstance(item, Conversation)]
-    return conversation, [item for item in found if isinstance(item, Problem)]
+    (conversation,), problems = read_with(CopilotChat(), directory)
+    return conversation, problems
 
 
 def deltas(conversation: Conversation) -> list[list[str] | None]:
