@@ -111,6 +111,7 @@ LAYERS: Final = (
     "turnlog.importers.source.times",
     "turnlog.importers.source.arrays",
     "turnlog.importers.source.shapes",
+    "turnlog.importers.source.notes",
     "turnlog.importers.source.fields",
     "turnlog.importers.source.keeping",
     "turnlog.importers.copilot_chat.notes",

@@ -14,8 +14,8 @@ from storing import read_with
 from eventstore.content import TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.copilot_chat.importer import CopilotChat
-from turnlog.importers.copilot_chat.notes import read_time
 from turnlog.importers.source.files import Source, stable_id
+from turnlog.importers.source.times import read_moment
 
 WHEN = "2026-02-01T10:00:00Z"
 CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": '{"p":1}'}}
@@ -82,7 +82,7 @@ def test_a_session_is_a_conversation_and_its_tokens_are_the_chunks_of_its_answer
     assert last.streamed.model == "m"
     assert call.metadata["source"]["agent_events"] == LINES[2:4]
     assert last.metadata["source"]["chunk_times"] == "none"
-    at = read_time(WHEN)
+    at = read_moment(WHEN)
     assert {chunk.at for chunk in last.streamed.chunks} == {at, last.streamed.started_at}
     assert conversation.attributes["import"]["source"] == {
         "created_at": WHEN,

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from taskerino_stores import checksum, envelope, put, read, session
 
-from turnlog.importers.source.fields import Notes
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.taskerino import envelope as reading
 from turnlog.importers.taskerino.envelope import checksums, value
 

@@ -24,8 +24,8 @@ import msgspec
 from eventstore.content import Json
 from turnlog.importers.ait42.sessions import Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes
 from turnlog.importers.source.files import Source
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.shapes import head
 
 Schema: TypeAlias = Literal["A", "B"]

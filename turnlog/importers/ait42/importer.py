@@ -14,8 +14,9 @@ from turnlog.importers.ait42 import databases
 from turnlog.importers.ait42.sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.arrays import elements
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.source.shapes import shape
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"

@@ -22,10 +22,11 @@ from turnlog.importers.copilot_chat.layouts import (
     kind_of,
     stem,
 )
-from turnlog.importers.copilot_chat.notes import FORMAT, object_of, problem_of, uuid_of
+from turnlog.importers.copilot_chat.notes import FORMAT, object_of
 from turnlog.importers.copilot_chat.sessions import find_session, is_agent_log
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source, Unreadable, uuid_of
 from turnlog.importers.source.keeping import fitted
+from turnlog.importers.source.notes import problem_of
 
 _HEAD_BYTES: Final = 512
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"(id|context_id)"\s*:\s*"([^"\\\x80-\xff]{1,200})"')
@@ -134,7 +135,7 @@ def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:
         yield _no_conversation(name, document, source)
         return
     conversation = assemble(found)
-    yield from found.notes.losses
+    yield from found.notes.lost()
     yield conversation
 
 

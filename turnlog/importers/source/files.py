@@ -211,6 +211,20 @@ def _refused(name: str, error: OSError) -> Unreadable:
     return Unreadable(name, "unreadable", reason)
 
 
+def uuid_of(text: str) -> UUID | None:
+    """The UUID that a text is in its usual form; other spellings of it are other texts."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None
+
+
+def own_id(format_: str, text: str) -> UUID:
+    """The id of what a source of that format calls so: its own, if it is a UUID."""
+    return uuid_of(text) or stable_id(format_, text)
+
+
 def stable_id(*facts: str) -> UUID:
     """The id of what has none in its source: the same facts give the same one, for ever."""
     return uuid5(NAMESPACE, "\0".join(facts))

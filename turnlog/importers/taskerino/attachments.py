@@ -7,8 +7,8 @@ from typing import Any, Final, NamedTuple, cast
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Problem
-from turnlog.importers.source.fields import Notes, problem_of
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.taskerino.envelope import value
 
 STORE: Final = "attachments-ca"

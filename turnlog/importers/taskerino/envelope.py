@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from turnlog.importers.source.arrays import elements
-from turnlog.importers.source.fields import Notes
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.json_text import BYTE_ORDER_MARK, decode, gunzip
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.shapes import Shape, shape, shape_of
 
 UNPACKED_BYTES_MAX: Final = 128 * 1024 * 1024

@@ -11,8 +11,9 @@ import msgspec
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.source.shapes import shape_of
 from turnlog.importers.taskerino.attachments import Attachments
 from turnlog.importers.taskerino.envelope import payload, value

@@ -9,8 +9,9 @@ from typing import Any, Final, cast
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.source.shapes import head, shape, shape_of
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
 from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, payload

@@ -9,9 +9,10 @@ from uuid import UUID
 from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, Json, Part, Role, TextPart
 from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Message, TimeSource
-from turnlog.importers.source.fields import Fields, Notes, type_of
+from turnlog.importers.source.fields import Fields, type_of
 from turnlog.importers.source.files import stable_id
 from turnlog.importers.source.keeping import plain
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.times import read_milliseconds
 from turnlog.importers.taskerino.attachments import Attachment, Attachments
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final, cast
-from uuid import UUID
 
 from eventstore.content import Json
 from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation
-from turnlog.importers.source.fields import Fields, Notes, type_of
-from turnlog.importers.source.files import stable_id
+from turnlog.importers.source.fields import Fields, type_of
+from turnlog.importers.source.files import own_id
 from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.taskerino.attachments import Attachments
 from turnlog.importers.taskerino.items import DOCUMENTS, FORMAT, Found, Recorded, Session, messages
 
@@ -94,7 +94,7 @@ def conversation(
     """A session of what is said of it and of what it recorded. ``folder`` names one without an id."""
     fields = Fields(cast("dict[str, Json]", metadata.value), metadata.place, notes.of(metadata.path))
     identity = fields.text("id") or _identity(fields, folder)
-    context_id = _context_id(identity)
+    context_id = own_id(FORMAT, identity)
     tags = _tags(fields)
     for name in _REQUIRED:
         fields.missing(name)
@@ -114,10 +114,7 @@ def conversation(
         notes.say("attachments_elsewhere", reason, metadata.place)
     origin: dict[str, Json] = {"format": FORMAT, "origin": metadata.path, "place": metadata.place}
     origin["id"] = identity
-    if source := {name: value for name, value in fields.rest.items() if value is not None}:
-        origin["source"] = source
-    if nulls := [name for name, value in fields.rest.items() if value is None and name not in _KNOWN]:
-        origin["nulls"] = nulls  # a merge patch could not say them
+    origin |= fields.left(_KNOWN)
     if unread:
         origin["unread"] = unread
     name, status, updated = facts.get("name"), facts.get("status"), times["updatedAt"]
@@ -147,14 +144,6 @@ def _identity(fields: Fields, folder: str) -> str:
         return folder
     told = (fields.rest.get("name"), fields.rest.get("startTime"))
     return f"without id: {told[0]} {told[1]}"
-
-
-def _context_id(identity: str) -> UUID:
-    try:
-        own = UUID(identity)
-    except ValueError:
-        return stable_id(FORMAT, identity)
-    return own if str(own) == identity.lower() else stable_id(FORMAT, identity)
 
 
 def _tags(fields: Fields) -> tuple[str, ...]:
