@@ -14,8 +14,8 @@ from turnlog.importers.source.times import read_moment
 
 Kind = Literal["context", "designed", "session", "other"]
 
-POOL = "messages_pool"
-MESSAGES = "messages"
+_POOL = "messages_pool"
+_MESSAGES = "messages"
 
 
 def kind_of(document: Any, name: str, source: Source) -> Kind:
@@ -51,16 +51,16 @@ def is_index(name: str, source: Source) -> bool:
 def holds_parts(name: str, source: Source) -> bool:
     """Whether a file's folder holds the messages of a context, which are read with it."""
     folder = _folder(name)
-    if _base(folder) == POOL:
+    if _base(folder) == _POOL:
         return source.has(_join(_folder(folder), "context.json"))
     if _base(folder).startswith("branch-"):
         folder = _folder(folder)
-    return _base(folder) == MESSAGES and source.has(_join(_folder(folder), "metadata.json"))
+    return _base(folder) == _MESSAGES and source.has(_join(_folder(folder), "metadata.json"))
 
 
 def has_messages(name: str, source: Source) -> bool:
     """Whether messages lie beside a file, which are read with it or not at all."""
-    beside = {"context.json": POOL, "metadata.json": MESSAGES}.get(_base(name))
+    beside = {"context.json": _POOL, "metadata.json": _MESSAGES}.get(_base(name))
     return beside is not None and bool(source.names(_join(_folder(name), beside)))
 
 
@@ -74,7 +74,7 @@ def identity_of(document: dict[str, Any], name: str) -> UUID:
 
 def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
     """A context whose messages are in its file or in the pool beside it, or both."""
-    pool = source.names(_join(_folder(name), POOL)) if _base(name) == "context.json" else []
+    pool = source.names(_join(_folder(name), _POOL)) if _base(name) == "context.json" else []
     layout: Layout = "pool" if _base(name) == "context.json" else "whole"
     notes = notes_of(document, name, _base(_folder(name)) if layout == "pool" else stem(name))
     inside = document.pop("message_pool", None)
@@ -86,7 +86,7 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
             items = list(held.items())
             held.clear()
         elif inside is not None:
-            items = list(enumerate_nodes(list_of(inside) or [inside]))
+            items = list(_enumerate_nodes(list_of(inside) or [inside]))
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
             yield Node(key, value, name, f"$.message_pool.{key}")
@@ -105,7 +105,7 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
     )
 
 
-def enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
+def _enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
     """A pool that is a list: its messages by their own ids, else by their number."""
     for index, item in enumerate(items):
         yield text_of((object_of(item) or {}).get("id")) or str(index), item
@@ -143,7 +143,7 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
 
 
 def _designed_files(folder: str, branches: dict[str, dict[str, Any]], source: Source) -> list[str]:
-    messages = _join(folder, MESSAGES)
+    messages = _join(folder, _MESSAGES)
     files = source.names(messages)
     for inner in source.names(messages, "folder"):
         if _base(inner).startswith("branch-"):

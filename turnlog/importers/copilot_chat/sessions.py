@@ -17,7 +17,7 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.json_text import decode
 from turnlog.importers.source.notes import Notes
 
-EVENTS: Final = frozenset(
+_EVENTS: Final = frozenset(
     (
         "token",
         "tool_start",
@@ -62,7 +62,7 @@ def is_agent_log(text: bytes) -> bool:
         event = object_of(decode("", first)) or {}
     except Unreadable:
         return False
-    return event.get("type") in EVENTS
+    return event.get("type") in _EVENTS
 
 
 def find_session(document: dict[str, Any], name: str, source: Source) -> Found:

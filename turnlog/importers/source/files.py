@@ -13,12 +13,12 @@ from uuid import UUID, uuid5
 
 from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode
 
-__all__ = ["FILE_BYTES_MAX", "NAMESPACE", "Source", "Unreadable", "stable_id"]
+__all__ = ["FILE_BYTES_MAX", "Source", "Unreadable", "own_id", "stable_id", "uuid_of"]
 
 FILE_BYTES_MAX: Final = JSON_BYTES_MAX
 """A file that is read whole."""
 
-NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
+_NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
 """Of the ids that we make for what has none."""
 
 _PIECE_BYTES: Final = 1 << 20
@@ -227,4 +227,4 @@ def own_id(format_: str, text: str) -> UUID:
 
 def stable_id(*facts: str) -> UUID:
     """The id of what has none in its source: the same facts give the same one, for ever."""
-    return uuid5(NAMESPACE, "\0".join(facts))
+    return uuid5(_NAMESPACE, "\0".join(facts))

@@ -16,12 +16,12 @@ from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, S
 DEPTH_MAX: Final = 40
 """Levels of a kept value. With what it lies in they stay below ``limits.JSON_DEPTH_MAX``."""
 
-ATTRIBUTES_BYTES_MAX: Final = 160 * 1024
+_ATTRIBUTES_BYTES_MAX: Final = 160 * 1024
 """Encoded bytes of a context's attributes: they leave a third of its metadata's bound to title, config and
 tags, and to what is added to it later."""
 
-CONFIG_BYTES_MAX: Final = 48 * 1024
-TAGS_BYTES_MAX: Final = 8 * 1024
+_CONFIG_BYTES_MAX: Final = 48 * 1024
+_TAGS_BYTES_MAX: Final = 8 * 1024
 TITLE_CHARACTERS_MAX: Final = 1_000
 """Of a longer text that becomes a title; the attributes hold it whole."""
 
@@ -32,13 +32,13 @@ _PARTS_BYTES_MAX: Final = 4 * 1024 * 1024
 _MEMBER_BYTES_MAX: Final = 256 * 1024
 """Of a state's detail, of what a stream used and of why it failed."""
 
-LONG_CHARACTERS: Final = 1_024
+_LONG_CHARACTERS: Final = 1_024
 """Texts below this stay where they are while larger ones can go."""
 
-MEMBER_BYTES_MIN: Final = 512
+_MEMBER_BYTES_MIN: Final = 512
 """Members below this stay: what would stand in their place is hardly smaller."""
 
-PIECE_CHARACTERS: Final = 1024 * 1024
+_PIECE_CHARACTERS: Final = 1024 * 1024
 """Of a kept text in one event: at most 4 MiB, half of what an event can have."""
 
 _DELTA: Final = attrgetter("delta")
@@ -77,7 +77,7 @@ def fitted(conversation: Conversation) -> Conversation:
     kept = list(conversation.kept)
     tags = _fit_tags(conversation.tags, kept)
     detail = _fit_member("state_detail", conversation.state_detail, _MEMBER_BYTES_MAX, "$", kept)
-    config = _fit_member("config", conversation.config, CONFIG_BYTES_MAX, "$", kept)
+    config = _fit_member("config", conversation.config, _CONFIG_BYTES_MAX, "$", kept)
     attributes, more = fit(conversation.attributes)
     messages = tuple([_fit_message(message, kept) for message in conversation.messages])
     return msgspec.structs.replace(
@@ -93,11 +93,11 @@ def fitted(conversation: Conversation) -> Conversation:
 
 def _fit_tags(tags: tuple[str, ...], kept: list[Kept]) -> tuple[str, ...]:
     """The first tags, as many as there is room for; then all of them are kept beside."""
-    if _size(tags) <= TAGS_BYTES_MAX:
+    if _size(tags) <= _TAGS_BYTES_MAX:
         return tags
     kept += _pieces("$.tags", list(tags))
     sizes = accumulate(_size(tag) for tag in tags)
-    return tags[: sum(size <= TAGS_BYTES_MAX - MEMBER_BYTES_MIN for size in sizes)]
+    return tags[: sum(size <= _TAGS_BYTES_MAX - _MEMBER_BYTES_MIN for size in sizes)]
 
 
 def _fit_message(message: Message, kept: list[Kept]) -> Message:
@@ -117,7 +117,7 @@ def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
     usage = _fit_member("usage", streamed.usage, _MEMBER_BYTES_MAX, place, kept)
     error = _fit_member("error", streamed.error, _MEMBER_BYTES_MAX, place, kept)
     chunks = streamed.chunks
-    if max(map(len, map(_DELTA, chunks)), default=0) > PIECE_CHARACTERS:
+    if max(map(len, map(_DELTA, chunks)), default=0) > _PIECE_CHARACTERS:
         chunks = tuple([piece for chunk in chunks for piece in _cut(chunk)])
     elif usage is streamed.usage and error is streamed.error:
         return streamed
@@ -125,8 +125,8 @@ def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
 
 
 def _cut(chunk: Chunk) -> Iterator[Chunk]:
-    for start in range(0, max(len(chunk.delta), 1), PIECE_CHARACTERS):
-        yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + PIECE_CHARACTERS])
+    for start in range(0, max(len(chunk.delta), 1), _PIECE_CHARACTERS):
+        yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + _PIECE_CHARACTERS])
 
 
 def _fit_parts(parts: tuple[Part, ...], place: str, kept: list[Kept]) -> tuple[Part, ...]:
@@ -152,7 +152,7 @@ def _fit_member(name: str, value: Any, bytes_max: int, place: str, kept: list[Ke
 
 
 def fit(
-    attributes: dict[str, Json], bytes_max: int = ATTRIBUTES_BYTES_MAX, place: str = "$"
+    attributes: dict[str, Json], bytes_max: int = _ATTRIBUTES_BYTES_MAX, place: str = "$"
 ) -> tuple[Any, tuple[Kept, ...]]:
     """Attributes within ``bytes_max``, and what had to leave them.
 
@@ -198,7 +198,7 @@ def _long_texts(value: Json, place: str) -> Iterator[_Found]:
 def _long_text(holder: Any, key: str | int, value: Json, place: str) -> Iterator[_Found]:
     if not isinstance(value, str):
         yield from _long_texts(value, place)
-    elif len(value) >= LONG_CHARACTERS:
+    elif len(value) >= _LONG_CHARACTERS:
         yield _Found(_size(value), holder, key, place)
 
 
@@ -206,21 +206,21 @@ def _inner_members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if isinstance(member, dict):
             yield from _members(cast("dict[str, Json]", member), f"{place}.{name}")
-        elif (size := _size(member)) >= MEMBER_BYTES_MIN:
+        elif (size := _size(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
-        if name != "import" and (size := _size(member)) >= MEMBER_BYTES_MIN:
+        if name != "import" and (size := _size(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _pieces(place: str, value: Json) -> Iterator[Kept]:
     form = "text" if isinstance(value, str) else "json"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    count = -(-len(text) // PIECE_CHARACTERS)
+    count = -(-len(text) // _PIECE_CHARACTERS)
     for index in range(count):
-        cut = text[index * PIECE_CHARACTERS : (index + 1) * PIECE_CHARACTERS]
+        cut = text[index * _PIECE_CHARACTERS : (index + 1) * _PIECE_CHARACTERS]
         data = {"place": place, "form": form, "piece": index + 1, "pieces": count, "text": cut}
         yield Kept(KEPT, data)

@@ -12,10 +12,10 @@ from turnlog.importers.source.json_text import BYTE_ORDER_MARK
 HEAD_BYTES: Final = 64 * 1024
 """What is read of a file to see its shape."""
 
-LONG_HEAD_BYTES: Final = 4 * 1024 * 1024
+_LONG_HEAD_BYTES: Final = 4 * 1024 * 1024
 """What is read of one whose head is taken up by a long text, so that few of its members are seen."""
 
-LONG_TEXT_BYTES: Final = 4 * 1024
+_LONG_TEXT_BYTES: Final = 4 * 1024
 """From here on a text in a head is a long one."""
 
 _KEYS_MIN: Final = 8
@@ -48,12 +48,12 @@ def shape(source: Source, name: str, opening: bytes = b"[{") -> Shape:
         return seen
     if seen.opening not in opening or (seen.opening == b"{" and not in_long_text):
         return seen  # an object has its own members first, unless one of them is long
-    return shape_of(head(source, name, LONG_HEAD_BYTES))
+    return shape_of(head(source, name, _LONG_HEAD_BYTES))
 
 
 def shape_of(text: bytes) -> Shape:
     """The shape that the beginning of a JSON text shows, whether or not the rest of it is sound."""
-    return _seen(text[:LONG_HEAD_BYTES])[0]
+    return _seen(text[:_LONG_HEAD_BYTES])[0]
 
 
 def _seen(text: bytes, wanted: bytes = b"[{") -> tuple[Shape, bool]:
@@ -69,7 +69,7 @@ def _seen(text: bytes, wanted: bytes = b"[{") -> tuple[Shape, bool]:
             break
         token, at = match[match.lastindex or 0], match.end()
         if token == b'"':
-            return Shape(opening, frozenset(keys)), len(text) - at >= LONG_TEXT_BYTES
+            return Shape(opening, frozenset(keys)), len(text) - at >= _LONG_TEXT_BYTES
         if token in (b"{", b"["):
             depth += 1
         elif token in (b"}", b"]"):

@@ -51,7 +51,7 @@ _FLAGS: Final = (
 _ARRAYS: Final = ("extractedTaskIds", "extractedNoteIds")
 _REQUIRED: Final = ("name", "status", "startTime")
 
-ITEM_FIELDS: Final = {
+_ITEM_FIELDS: Final = {
     "screenshots": "screenshots",
     "audioSegments": "audio-segments",
     "videoChunks": "video-chunks",
@@ -59,7 +59,7 @@ ITEM_FIELDS: Final = {
 }
 """The fields of a session of phase 3, and the kinds of items that they hold."""
 
-TELLING: Final = frozenset(
+_TELLING: Final = frozenset(
     ("startTime", "status", "screenshotInterval", "screenshots", "autoAnalysis", "name")
 )
 """Fields by which a session is known: of these, most."""
@@ -67,7 +67,7 @@ TELLING: Final = frozenset(
 
 def is_session(keys: frozenset[str]) -> bool:
     """Whether these are the members of a session."""
-    return "startTime" in keys and len(keys & TELLING) >= 3
+    return "startTime" in keys and len(keys & _TELLING) >= 3
 
 
 def unfold(session: dict[str, Json], path: str, place: str, notes: Notes) -> Recorded:
@@ -77,7 +77,7 @@ def unfold(session: dict[str, Json], path: str, place: str, notes: Notes) -> Rec
         kind: [
             Found(value, path, f"{place}.{name}[{index}]") for index, value in enumerate(fields.array(name))
         ]
-        for name, kind in ITEM_FIELDS.items()
+        for name, kind in _ITEM_FIELDS.items()
     }
     documents: dict[str, Found] = {}
     for name, (field, _) in DOCUMENTS.items():
