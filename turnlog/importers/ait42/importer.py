@@ -47,7 +47,7 @@ class Ait42:
         for name in source.files():
             if PurePosixPath(name).name == _MAPPING:
                 yield from _read_mapping(source, name, paths)
-        alone = source.root.is_file()
+        alone = source.is_file
         for name in source.files():
             if databases.is_database(source, name):
                 if alone or databases.has_sessions(source, name):

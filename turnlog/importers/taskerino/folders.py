@@ -46,7 +46,7 @@ class Folders:
 
     def of(self, name: str) -> str | None:
         """The folder of the session to which a file belongs."""
-        if self.source.root.is_file():
+        if self.source.is_file:
             return None
         folder = name.rpartition("/")[0]
         parent = folder.rpartition("/")[0]

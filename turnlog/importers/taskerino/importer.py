@@ -72,7 +72,7 @@ class Taskerino:
             if folder is not None:  # the files of a folder stand together
                 yield from read_folder(source, folder, names, stores.beside(folder))
             folder, names = folders.of(name), [name]
-            if folder is None and (source.root.is_file() or _is_collection(source, name)):
+            if folder is None and (source.is_file or _is_collection(source, name)):
                 yield from _read_collection(source, name, stores.beside(name))
         if folder is not None:
             yield from read_folder(source, folder, names, stores.beside(folder))
@@ -83,7 +83,7 @@ class Taskerino:
 
 def _reason_to_skip(source: Source, name: str) -> str | None:
     """Why a file is passed over; not one that is the whole source, which is what someone asked for."""
-    if source.root.is_file():
+    if source.is_file:
         return None
     return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
 
