@@ -109,7 +109,12 @@ def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
     for commit in reading.commits(old, 0, None, ALL_BITS):
         try:
             append = replay.append(
-                commit.context_id, commit.first_version, commit.records, commit.commit_id, commit.metadata
+                commit.context_id,
+                commit.first_version,
+                commit.records,
+                commit.commit_id,
+                commit.metadata,
+                _digest(old, commit),
             )
         except Refused as error:
             position = commit.position
@@ -122,7 +127,7 @@ def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress)
     """Write what the new log lacks. Returns the position that it had before."""
     replayed, total, resumed_at = _replayed(old, transform), _head(old), _head(new)
     for commit, item in zip(_commits(new), islice(replayed, resumed_at), strict=False):
-        if not _same(commit, item):
+        if not _same(new, commit, item):
             raise _differs(new, commit.position)
         progress("comparing", commit.position, resumed_at)
     rewriter = Rewriter(new)
@@ -133,11 +138,21 @@ def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress)
     return resumed_at
 
 
-def _same(commit: Commit, item: _Replayed) -> bool:
+def _digest(log: Log, commit: Commit) -> bytes | None:
+    """That of the request which made a commit, if it has an id by which it may be repeated."""
+    if commit.commit_id is None:
+        return None
+    with log.reading() as txn:
+        return log.request_digest(txn, commit.context_id, commit.commit_id)
+
+
+def _same(new: Log, commit: Commit, item: _Replayed) -> bool:
     append = item.append
     if (commit.context_id, commit.first_version - 1, commit.commit_id, commit.recorded_at) != (
         *(append.context_id, append.expected_version, append.commit_id, item.recorded_at),
     ):
+        return False
+    if append.request_digest not in (None, _digest(new, commit)):
         return False
     records = pack(append.events)
     if len(records) != len(commit.records):
@@ -164,7 +179,7 @@ def _compare(old: Log, new: Log, transform: Transform | None, progress: Progress
     chain, commits, events, total = bytes(32), 0, 0, _head(new)
     for commit, item in zip_longest(_commits(new), _replayed(old, transform)):
         commits += 1
-        if commit is None or item is None or not _same(commit, item):
+        if commit is None or item is None or not _same(new, commit, item):
             raise _differs(new, commits)
         events += commit.event_count
         facts = (commit.context_id, commit.first_version, commit.recorded_at, commit.commit_id)

@@ -18,10 +18,11 @@ from commands import Terminal
 from logs import random_appends, write
 
 import turnlog
-from eventstore.commits import Append, Commit
+from eventstore.commits import Append, Commit, Committed
 from eventstore.content import TextPart
 from eventstore.errors import Refused, Unavailable
 from eventstore.events import (
+    BranchMoved,
     ContextCreated,
     ContextUpdated,
     CustomRecorded,
@@ -80,13 +81,48 @@ def quiet(doing: str, done: int, total: int) -> None:
 
 async def test_any_log_is_migrated_to_the_same_one(tmp_path: Path, seed: int) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    await write(old, random_appends(random.Random(seed), 200))
+    appends = random_appends(random.Random(seed), 200)
+    await write(old, appends)
     migrated = await migrate(old, new)
     assert (migrated.commits, migrated.dropped_commits, migrated.resumed_at) == (200, 0, 0)
     assert await commits_of(new) == await commits_of(old)
     assert await chain_of(new) == await chain_of(old)
     again = await migrate(old, new)
     assert again == msgspec.structs.replace(migrated, resumed_at=200)
+    await write(new, [append for append in appends if append.commit_id is not None])
+    assert await chain_of(new) == await chain_of(old)
+
+
+async def test_a_repeat_of_an_append_is_known_to_the_migrated_store_and_another_is_refused(
+    tmp_path: Path,
+) -> None:
+    old, new, changed = tmp_path / "old", tmp_path / "new", tmp_path / "changed"
+    asked = (MessageAppended(M, "user", (TextPart("Hi"),)), StreamStarted(N), BranchMoved("b", M))
+    commit_id = UUID(int=7)
+    async with await EventStore.open(old) as store:
+        await store.append(C, [ContextCreated()])
+        first = await store.append(C, asked, commit_id=commit_id, metadata={"actor": "ann"})
+    await migrate(old, new)
+    await migrate(old, changed, without_answers)
+    for path, version in ((new, first.version), (changed, first.version - 1)):
+        async with await EventStore.open(path) as store:
+            again = await store.append(C, asked, commit_id=commit_id, metadata={"actor": "ann"})
+            expected = msgspec.structs.replace(first, version=version, written=False)
+            assert again == expected
+            with pytest.raises(Refused) as refused:
+                await store.append(C, asked, commit_id=commit_id, metadata={"actor": "bob"})
+            assert refused.value.code == "commit_id_reused"
+
+
+async def test_a_store_that_knows_another_request_by_a_commit_id_is_refused(tmp_path: Path) -> None:
+    old, new, commit_id = tmp_path / "old", tmp_path / "new", UUID(int=7)
+    for path, digest in ((old, None), (new, bytes(32))):
+        async with await EventStore.open(path, clock=lambda: 5) as store:
+            append = Append(C, (ContextCreated(),), commit_id=commit_id, request_digest=digest)
+            (outcome,) = await store.append_many([append])
+            assert isinstance(outcome, Committed)
+    with pytest.raises(Refused, match="is not what the old store gives"):
+        await migrate(old, new)
 
 
 async def test_the_past_of_a_migrated_store_is_that_of_the_old_one(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from logs import random_appends, write
 
 from eventstore.commits import Append, Commit, Committed
 from eventstore.content import TextPart
+from eventstore.errors import Refused
 from eventstore.events import (
     BranchMoved,
     ChunkReceived,
@@ -80,10 +81,13 @@ async def test_any_log_comes_back_byte_for_byte_through_another_store(
     seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tmp = tmp_path_factory.mktemp("replay")
-    await write(tmp / "first", random_appends(random.Random(seed), 60))
+    appends = random_appends(random.Random(seed), 60)
+    await write(tmp / "first", appends)
     content = await exported(tmp / "first")
     assert await replayed(tmp, content) == content
     first, again = await commits_of(tmp / "first"), await commits_of(tmp / "again")
+    await write(tmp / "again", [append for append in appends if append.commit_id is not None])
+    assert len(await commits_of(tmp / "again")) == len(first)
     for one, other in zip(first, again, strict=True):
         assert (one.context_id, one.first_version) == (other.context_id, other.first_version)
         assert list(map(repr, one.events())) == list(map(repr, other.events()))
@@ -91,6 +95,19 @@ async def test_any_log_comes_back_byte_for_byte_through_another_store(
         assert other.metadata[REPLAYED]["recorded_at"] == one.recorded_at
         if one.commit_id is not None:
             assert other.commit_id == one.commit_id
+
+
+async def test_a_repeat_of_an_append_is_known_where_its_commit_was_replayed(tmp_path: Path) -> None:
+    asked, commit_id = (ContextCreated(), MessageAppended(M, "user"), StreamStarted(N)), UUID(int=7)
+    await write(tmp_path / "data", [Append(A, asked, commit_id=commit_id, metadata={"actor": "ann"})])
+    content = await exported(tmp_path / "data")
+    assert await replayed(tmp_path, content) == content
+    async with await EventStore.open(tmp_path / "again") as store:
+        outcome = await store.append(A, asked, commit_id=commit_id, metadata={"actor": "ann"})
+        assert not outcome.written
+        with pytest.raises(Refused) as refused:
+            await store.append(A, asked[:2], commit_id=commit_id, metadata={"actor": "ann"})
+        assert refused.value.code == "commit_id_reused"
 
 
 async def test_a_context_is_exported_with_what_it_shares_of_its_source(tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def lines(store: EventStore, contexts: Mapping[UUID, int | None] | None = None) 
     digest.update(line)
     for commits, commit in enumerate(_commits(store, contexts), 1):
         events += commit.event_count
-        yield (block := b"".join(_lines(commits, commit)))
+        yield (block := b"".join(_lines(commits, commit, _facts(store, commit))))
         digest.update(block)
     yield encode(End(Totals(commits, events, digest.hexdigest()))) + b"\n"
 
@@ -75,8 +75,15 @@ def _commits(store: EventStore, contexts: Mapping[UUID, int | None] | None) -> I
                     yield commit
 
 
-def _lines(number: int, commit: Commit) -> Iterator[bytes]:
-    facts = unmarked(Facts(commit.recorded_at, commit.commit_id, commit.metadata))
+def _facts(store: EventStore, commit: Commit) -> Facts:
+    digest = None
+    if commit.commit_id is not None:
+        with store.log.reading() as txn:
+            digest = store.log.request_digest(txn, commit.context_id, commit.commit_id)
+    return unmarked(Facts(commit.recorded_at, commit.commit_id, digest, commit.metadata))
+
+
+def _lines(number: int, commit: Commit, facts: Facts) -> Iterator[bytes]:
     first = commit.first_version
     for version, event in enumerate(commit.events(), first):
         if version == first:
@@ -87,6 +94,7 @@ def _lines(number: int, commit: Commit) -> Iterator[bytes]:
                 recorded_at=facts.recorded_at,
                 events=commit.event_count,
                 commit_id=facts.commit_id,
+                request_digest=facts.request_digest,
                 metadata=facts.metadata,
                 event=event,
             )
