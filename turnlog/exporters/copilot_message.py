@@ -30,7 +30,7 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
 
     ``imported``: it came from copilot_chat, and has only what it had there.
     """
-    kept = _object(message.metadata.get("source"))
+    kept = _object(message.metadata.get("source")) if imported else {}
     rest = list(message.parts)
     role = "system" if message.entry.role == "developer" else message.entry.role
     body: dict[str, Json] = {"role": role.capitalize()}
@@ -44,8 +44,9 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
         first = results.pop(0)
         body["tool_result"] = {"request_id": first.call_id, "result": first.content}
         rest += results
-    body["metadata"] = None if imported else _metadata(message, rich, rest)
-    body["message_type"] = _message_type(message)
+    own = not imported or message.entry.redacted  # nothing is left of what it had there
+    body["metadata"] = _metadata(message, rich, rest) if own else None
+    body["message_type"] = _message_type(message, imported=imported)
     if rich is not None:
         body["rich_type"] = rich
     body |= {name: value for name, value in kept.items() if name not in _BACK_IN_PLACE}
@@ -64,9 +65,9 @@ def time_of(at: int) -> str:
     return f"{second}.{decimals}Z" if decimals else f"{second}Z"
 
 
-def _message_type(message: Told) -> str:
+def _message_type(message: Told, *, imported: bool) -> str:
     """``text`` says no more there than being a message."""
-    noted = _object(message.metadata.get("import")).get("message_type")
+    noted = _object(message.metadata.get("import")).get("message_type") if imported else None
     name = noted if isinstance(noted, str) else message.entry.message_type
     return "text" if name == "message" else name
 
@@ -185,6 +186,8 @@ def _metadata(message: Told, rich: dict[str, Json] | None, rest: Sequence[Part])
         ours["metadata"] = message.metadata
     if message.end is not None and message.end.outcome != "completed":
         ours["outcome"] = message.end.outcome
+        if message.end.error is not None and not message.entry.redacted:  # it may quote the text
+            ours["error"] = message.end.error
     if ours:
         found["extra"] = {"turnlog": ours}
     if message.entry.streamed and not message.entry.redacted:
