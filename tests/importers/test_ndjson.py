@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from eventstore.upcasters import Chain, Upcaster
 from turnlog.exporters.ndjson import lines, with_sources
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
-from turnlog.ndjson import REPLAYED
+from turnlog.ndjson import REPLAYED, Line, Replayed
 from turnlog.replaying.lines import LINE_BYTES_MAX
 from turnlog.replaying.ndjson import TurnlogNdjson
 from turnlog.replaying.transforming import Transform
@@ -332,8 +333,12 @@ def test_a_commit_with_metadata_of_our_name_keeps_it(tmp_path: Path) -> None:
     rows = good()[:2]
     rows[1] = rows[1].replace(b'"event":{', b'"metadata":{"turnlog.replayed":"mine"},"event":{')
     (tmp_path / "x.ndjson").write_bytes(b"".join(rows))
-    (append,), _ = taken(tmp_path / "x.ndjson")
+    (append,), problems = taken(tmp_path / "x.ndjson")
     assert append.metadata == {REPLAYED: "mine"}
+    assert [(problem.code, problem.place) for problem in problems] == [
+        ("metadata_taken", "line 2"),
+        ("file_torn", None),
+    ]
 
 
 def without(*message_ids: UUID) -> Transform:
@@ -405,3 +410,10 @@ def test_a_transform_that_fails_is_told_with_its_place(tmp_path: Path) -> None:
         ("context_incomplete", None),
     ]
     assert msgspec.json.encode(problems)
+
+
+def test_the_format_document_names_every_member() -> None:
+    text = (Path(__file__).resolve().parents[2] / "FORMAT.md").read_text("utf-8")
+    section = text.partition("\n## NDJSON\n")[2].partition("\n## ")[0]
+    names = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
+    assert sorted(names) == sorted((*Line.__struct_fields__, *Replayed.__struct_fields__))

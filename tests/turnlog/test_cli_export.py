@@ -285,6 +285,7 @@ def test_ndjson_takes_all_or_what_is_named(data_dir: Path, terminal: Terminal, o
     write(data_dir, Append(C, CONVERSATION), Append(UUID(int=0xD), (ContextCreated("another"),)))
     told = terminal.ok("export", str(C), "--format", "ndjson", "--out", out, "--json").object
     assert (told["contexts"], told["events"], told["files"]) == (1, len(CONVERSATION), 1)
+    assert told["messages"] == 5
     (file,) = out.iterdir()
     assert rows(file)[0] == {"turnlog": "events", "format": 1}
     told = terminal.ok("export", "--all", "--format", "ndjson", "--out", out, "--force", "--json").object

@@ -13,7 +13,7 @@ from eventstore.log import Log
 from eventstore.store import EventStore
 from turnlog.cli.access import reading
 from turnlog.cli.identify import find_context
-from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import count, one_line
 from turnlog.cli.waiting import progress
@@ -24,8 +24,6 @@ from turnlog.exporters.messages import states
 from turnlog.shapes import plain
 
 Format: TypeAlias = Literal["ndjson", "copilot_chat", "openai_jsonl"]
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 async def export(

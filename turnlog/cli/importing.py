@@ -17,7 +17,7 @@ from rich.text import Text
 
 from eventstore.errors import Refused
 from turnlog.cli.access import reading, writing
-from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import identifier
 from turnlog.cli.text import count, duration, one_line, styled
@@ -33,8 +33,6 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 _UNDONE: Final = ("restored", "there", "deleted", "deleted_before", "not_found")
 """What may come of a file or a context that is as it was before the import."""

@@ -10,7 +10,7 @@ import msgspec
 
 from eventstore.content import Json
 from projections.answers import ContextState, MessageEntry
-from turnlog.exporters.copilot_message import node_of, time_of
+from turnlog.exporters.copilot_message import node_of, object_of, time_of
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
 from turnlog.exporters.messages import Contents, Told
@@ -79,10 +79,10 @@ class Kept:
 
     def __init__(self, state: ContextState) -> None:
         self._state = state
-        noted = _object(state.attributes.get("import"))
+        noted = object_of(state.attributes.get("import"))
         self._noted = noted if noted.get("format") == FORMAT else {}
-        source = dict(_object(self._noted.get("source")))
-        self._branches = _object(source.pop("branches", None))
+        source = dict(object_of(self._noted.get("source")))
+        self._branches = object_of(source.pop("branches", None))
         self._source = source
         copies = self._noted.get("copies")
         self._copies = cast("list[Json]", copies) if isinstance(copies, list) else []
@@ -93,12 +93,12 @@ class Kept:
             return False
         if not self._copies:
             return bool(self._noted)
-        spans = (_object(copy) for copy in self._copies)
+        spans = (object_of(copy) for copy in self._copies)
         return any(span.get("before", 0) < version <= span.get("version", 0) for span in spans)
 
     def branch(self, name: str, ids: list[str], there: set[UUID]) -> dict[str, Json]:
         """A branch. A list that was odd comes back as long as the branch still ends where it did."""
-        kept = dict(_object(self._branches.get(name)))
+        kept = dict(object_of(self._branches.get(name)))
         kept.pop("active_branch_name", None)
         listed = kept.get("message_ids")
         if isinstance(listed, list):
@@ -111,7 +111,7 @@ class Kept:
     def document(self, branches: dict[str, Json]) -> dict[str, Json]:
         """The content of ``context.json``."""
         state = self._state
-        active = _object(self._branches.get(state.active_branch))
+        active = object_of(self._branches.get(state.active_branch))
         document: dict[str, Json] = {
             "id": str(state.id),
             "parent_id": None,
@@ -143,7 +143,7 @@ def _config(config: dict[str, Json]) -> dict[str, Json]:
 
 
 def _current_state(state: ContextState, *, imported: bool) -> Json:
-    detail = _object(state.state_detail)
+    detail = object_of(state.state_detail)
     if imported and isinstance(was := detail.get("was"), str):
         # The original may be spelled as an older generation did, which theirs cannot read.
         name = was.replace("llm", "l_l_m")
@@ -156,7 +156,3 @@ def _current_state(state: ContextState, *, imported: bool) -> Json:
 
 def _pretty(value: Json) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}

@@ -20,7 +20,7 @@ from eventstore.limits import COMMIT_EVENTS_MAX
 from eventstore.upcasters import UPCASTERS, Chain
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.ndjson import Facts, Line, marked
+from turnlog.ndjson import REPLAYED, Facts, Line, marked
 from turnlog.replaying import lines as line_reading
 from turnlog.replaying.lines import LINE_BYTES_MAX, Bad
 from turnlog.replaying.transforming import Replay, Transform
@@ -123,8 +123,12 @@ class _File:
         context_id, first_version, records = commit.context_id, commit.line.version, pack(commit.events)
         facts = marked(context_id, first_version, commit.facts)
         if facts.metadata == commit.facts.metadata:
-            reason = "its metadata has no room for when it was recorded and which id it had"
-            yield Problem(self._name, "metadata_full", reason, f"line {commit.number}", context_id)
+            taken = REPLAYED in (facts.metadata or {})
+            code, why = ("metadata_taken", "another") if taken else ("metadata_full", "no room for a")
+            reason = (
+                f"its metadata has {why} {REPLAYED}: when it was recorded and which id it had is not kept"
+            )
+            yield Problem(self._name, code, reason, f"line {commit.number}", context_id)
         try:
             digest = facts.request_digest
             if digest is None and commit.line.commit_id is not None:
