@@ -148,6 +148,7 @@ LAYERS: Final = (
     "turnlog.replaying.transforming",
     "turnlog.replaying.lines",
     "turnlog.replaying.ndjson",
+    "turnlog.replaying.writing",
     "turnlog.exporters.folder",
     "turnlog.exporters.exported",
     "turnlog.exporters.ndjson",
