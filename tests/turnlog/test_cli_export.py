@@ -29,6 +29,7 @@ from eventstore.events import (
     BranchMoved,
     BranchSwitched,
     ContextCreated,
+    ContextDeleted,
     Event,
     MessageAppended,
     StateChanged,
@@ -181,6 +182,18 @@ def test_a_fork_comes_with_the_messages_that_it_shares(data_dir: Path, terminal:
     fork = UUID(terminal.ok("fork", str(C), "--title", "Copy", "--json").object["id"])
     document, pool = exported_context(terminal, out, fork)
     assert document["branches"]["main"]["message_ids"] == [str(M)] == list(pool)
+
+
+def test_all_means_every_context_that_is_not_deleted(data_dir: Path, terminal: Terminal, out: Path) -> None:
+    ids = [UUID(int=number << 64) for number in range(1, 6)]
+    gone = ids[2]
+    appends = [Append(context_id, (ContextCreated(),)) for context_id in ids]
+    write(data_dir, *appends, Append(gone, (ContextDeleted(),)))
+    terminal.ok("export", "--all", "--format", "copilot_chat", "--out", out)
+    there = {path.name for path in (out / "contexts").iterdir()}
+    assert there == {str(context_id) for context_id in ids if context_id != gone}
+    terminal.ok("export", str(gone), "--format", "copilot_chat", "--out", out)
+    assert (out / "contexts" / str(gone) / "context.json").is_file()
 
 
 LOOK: Final = {"name": "look", "input_schema": {"type": "object"}}
