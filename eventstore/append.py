@@ -271,7 +271,8 @@ def _record(model: WriteModel, records: tuple[Record, ...], past: _Known, epoch:
 
 
 def _request_digest(request: Request) -> bytes:
-    return body.request_digest(request.prepared.records, request.append.metadata)
+    append = request.append
+    return append.request_digest or body.request_digest(request.prepared.records, append.metadata)
 
 
 class _Known:

@@ -36,7 +36,8 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     """A request: the events of one commit to one context.
 
     ``epoch`` is the producer's, for the chunks and ends of streams. ``with_events_between`` asks a
-    version conflict to carry the events after the expected version.
+    version conflict to carry the events after the expected version. ``request_digest`` is for a commit that
+    is written again: of the request that first made it, which repeats of ``commit_id`` are held against.
     """
 
     context_id: UUID
@@ -46,6 +47,7 @@ class Append(msgspec.Struct, frozen=True, gc=False):
     metadata: dict[str, Json] | None = None
     epoch: int = 1
     with_events_between: bool = False
+    request_digest: bytes | None = None
 
 
 class Committed(msgspec.Struct, frozen=True, gc=False):

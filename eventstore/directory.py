@@ -53,11 +53,12 @@ def open_directory(
     allow_unsafe_file_system: bool,
     clock: Clock,
     map_bytes: int,
+    facts: StoreFacts | None = None,
 ) -> Opened:
-    """See ``EventStore.open``."""
+    """See ``EventStore.open``. ``facts``: of the store that one is made again of, if it is made."""
     path = Path(path).absolute()
     with translated(path):
-        return _open(path, read_only, create, allow_unsafe_file_system, clock, map_bytes)
+        return _open(path, read_only, create, allow_unsafe_file_system, clock, map_bytes, facts)
 
 
 def make_directory(path: Path, *, allow_unsafe_file_system: bool) -> None:
@@ -76,6 +77,7 @@ def _open(
     allow_unsafe_file_system: bool,
     clock: Clock,
     map_bytes: int,
+    facts: StoreFacts | None,
 ) -> Opened:
     if read_only:
         if not allow_unsafe_file_system:
@@ -89,7 +91,8 @@ def _open(
     try:
         remove_unfinished(path / "log")
         if not (path / "log").exists():
-            create_environment(path / "log", lambda environment: _fill(environment, clock()))
+            facts = facts or StoreFacts(frame.FORMAT, uuid7(), clock())
+            create_environment(path / "log", lambda environment: _fill(environment, facts))
         log = _open_log(path, map_bytes, read_only=False)
     except BaseException:
         lock.release()
@@ -115,8 +118,7 @@ def _open_log(path: Path, map_bytes: int, *, read_only: bool) -> Log:
     return Log(path / "log", read_only=read_only, map_bytes=map_bytes)
 
 
-def _fill(environment: lmdb.Environment, created_at: int) -> None:
-    facts = StoreFacts(frame.FORMAT, uuid7(), created_at)
+def _fill(environment: lmdb.Environment, facts: StoreFacts) -> None:
     for name in keys.DATABASES:
         environment.open_db(name)
     with environment.begin(write=True) as txn:

@@ -201,6 +201,11 @@ class Log(SharedEnvironment):
             version=version,
         )
 
+    def request_digest(self, txn: lmdb.Transaction, context_id: UUID, commit_id: UUID) -> bytes | None:
+        """The digest of the request that made a commit, by the commit's id."""
+        value = txn.get(context_id.bytes + commit_id.bytes, db=self.databases[keys.COMMIT_IDS])
+        return None if value is None else keys.split_commit_id_value(value)[1]
+
     def version_of(self, txn: lmdb.Transaction, context_id: UUID) -> int:
         """The number of events a context has had; 0 when it does not exist."""
         entry = self.index.floor(txn, self.head(txn), context_id.bytes, keys.U64_MAX)

@@ -6,6 +6,8 @@ rewrites has opened the directory for himself, and nobody else may append.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Final
 
 import lmdb
@@ -13,7 +15,7 @@ import lmdb
 from eventstore.append import Appender
 from eventstore.commits import Append
 from eventstore.disk import Disk
-from eventstore.environment import translate
+from eventstore.environment import translate, translated
 from eventstore.errors import Refused
 from eventstore.limits import FREE_BYTES_LOW, TRANSACTION_BYTES_MAX, TRANSACTION_REQUESTS_MAX
 from eventstore.log import Log
@@ -55,28 +57,32 @@ class Rewriter:
             self._appender.finish_index(txn)
 
     def _commit(self) -> None:
-        self._disk.check()
+        with translated(self._log.path):
+            self._disk.check()
         waiting, self._waiting, self._bytes = self._waiting, [], 0
+        with self._transaction() as txn:
+            self._appender.begin(txn)
+            for request, recorded_at, position in waiting:
+                self._appender.set_time(recorded_at)
+                try:
+                    self._appender.append(txn, request)
+                except Refused as error:
+                    raise _at(error, position) from error
+            self._appender.finish(txn)
+        self._appender.committed()
+
+    @contextmanager
+    def _transaction(self) -> Generator[lmdb.Transaction]:
+        """One that is committed at the block's end; after one that was not, what is stored counts."""
         try:
-            with self._transaction() as txn:
-                self._appender.begin(txn)
-                for request, recorded_at, position in waiting:
-                    self._appender.set_time(recorded_at)
-                    try:
-                        self._appender.append(txn, request)
-                    except Refused as error:
-                        raise _at(error, position) from error
-                self._appender.finish(txn)
-            self._appender.committed()
+            with self._log.env.begin(write=True) as txn:
+                yield txn
         except lmdb.Error as error:
             self._appender.forget()
             raise translate(error, self._log.path) from error
         except BaseException:
             self._appender.forget()
             raise
-
-    def _transaction(self) -> lmdb.Transaction:
-        return self._log.env.begin(write=True)
 
 
 def _at(error: Refused, position: int) -> Refused:

@@ -13,6 +13,7 @@ from eventstore.commits import Append, Expected
 from eventstore.content import KINDS, Role
 from eventstore.errors import Refused
 from eventstore.events import BITS, NUMBER_MAX, ChunkReceived, ChunkRun, ContextUpdated, Outcome
+from eventstore.keys import DIGEST_BYTES
 from eventstore.limits import COMMIT_EVENTS_MAX, JSON_DEPTH_MAX
 
 _SCALARS: Final = (str, int, bool, type(None))
@@ -67,6 +68,9 @@ def check_arguments(append: Append) -> None:
         raise Refused("invalid_argument", "expected_version is neither a version nor ANY or EXISTS")
     if type(append.epoch) is not int or not 1 <= append.epoch <= NUMBER_MAX:
         raise Refused("invalid_argument", "epoch is not a positive number")
+    digest = append.request_digest
+    if digest is not None and (type(digest) is not bytes or len(digest) != DIGEST_BYTES):
+        raise Refused("invalid_argument", f"request_digest is not {DIGEST_BYTES} bytes")
 
 
 def check_id(value: object, argument: str) -> None:

@@ -13,11 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
-from uuid import UUID
+
+from synthetic import ANSWER_CHUNKS, fill
 
 from eventstore.commits import Append, Committed
-from eventstore.content import TextPart
-from eventstore.events import ChunkReceived, ContextCreated, MessageAppended, StreamFinalized, StreamStarted
 from eventstore.store import EventStore
 from turnlog.exporters.folder import Folder
 from turnlog.exporters.ndjson import export
@@ -25,34 +24,10 @@ from turnlog.importers.source.files import Source
 from turnlog.migrating import migrate
 from turnlog.replaying.ndjson import TurnlogNdjson
 
-CHUNKS = 286
-"""Of a reply: the median of real ones."""
 GROUP = 16
 """Chunks that a recorder's commit has while it streams."""
 BATCH = 2_000
 """Commits appended at once."""
-
-
-def conversations(count: int) -> Iterator[Append]:
-    """Contexts with a question and a streamed answer."""
-    number = 0
-
-    def ident() -> UUID:
-        nonlocal number
-        number += 1
-        return UUID(int=number << 64)
-
-    for _ in range(count):
-        context, question, answer = ident(), ident(), ident()
-        yield Append(context, (ContextCreated("A question"),))
-        yield Append(context, (MessageAppended(question, "user", (TextPart("What is a log? " * 4),)),))
-        yield Append(context, (StreamStarted(answer, model="m-1"),))
-        for first in range(1, CHUNKS + 1, GROUP):
-            last = min(first + GROUP, CHUNKS + 1)
-            yield Append(
-                context, tuple(ChunkReceived(answer, n, " word", at=n * 900) for n in range(first, last))
-            )
-        yield Append(context, (StreamFinalized(answer, "completed", "stop"),))
 
 
 async def append(path: Path, appends: Iterator[Append]) -> None:
@@ -75,7 +50,8 @@ def check(outcomes: Sequence[Committed | Exception]) -> None:
 
 async def measure(contexts: int, root: Path) -> None:
     """Print a line for each way."""
-    await append(root / "old", conversations(contexts))
+    async with await EventStore.open(root / "old") as store:
+        await fill(store, contexts * ANSWER_CHUNKS, GROUP, 1)
     start = time.perf_counter()
     async with await EventStore.open(root / "old", read_only=True) as store:
         with Folder(root / "out", force=False) as folder:

@@ -1,4 +1,4 @@
-"""Migrating a whole store: replay it into a new one, prove that, and let it take the old one's place.
+"""Migrating a whole store: replay it into a new one, and prove that.
 
 The new log is what a replay of the old one gives, commit by commit, at the same times and, where nothing is
 dropped, at the same positions. One that was cut short is a prefix of it, and migrating again goes on there.
@@ -6,13 +6,11 @@ dropped, at the same positions. One that was cut short is a prefix of it, and mi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import ExitStack
 from hashlib import sha256
 from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UnsetType
@@ -22,23 +20,20 @@ from eventstore import reading
 from eventstore.body import request_digest
 from eventstore.commits import Append, Commit, pack
 from eventstore.directory import Opened, open_directory
-from eventstore.environment import WriterLock, sync_directory, translated
 from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BranchMoved, MessageAppended, Record, StreamStarted
 from eventstore.limits import MAP_BYTES
-from eventstore.log import Log
+from eventstore.log import Log, StoreFacts
 from eventstore.rewriting import Rewriter
 from eventstore.units import wall_clock_us
 from eventstore.verify import verify
 from turnlog.comparing import Progress, compare_answers
 from turnlog.replaying.transforming import Replay, Transform
-
-KEPT: Final = "before-migration"
-"""What the old directory's name ends with after a swap."""
+from turnlog.service import key_file
 
 
 class Migrated(msgspec.Struct, frozen=True):
-    """What came of it. ``resumed_at``: the position that an earlier run had reached.
+    """What came of it. ``resumed_position``: where an earlier run had come to.
 
     ``events_chain`` covers all commits of the new log, by what they say and not by their stored bytes;
     without a transform the old log has the same.
@@ -47,7 +42,7 @@ class Migrated(msgspec.Struct, frozen=True):
     commits: int
     events: int
     dropped_commits: int
-    resumed_at: int
+    resumed_position: int
     contexts: int
     messages: int
     events_chain: str
@@ -69,13 +64,16 @@ async def migrate(
 ) -> Migrated:
     """Replay the store in ``old`` into ``new``, which is made or goes on, and verify it.
 
+    Without a transform a new store that is made is the old one, by its ``store_id`` too: what names positions
+    of the old one, or the store, as the report of an import does, holds for it.
+
     Nobody may write either meanwhile. Raises ``Refused`` (``store_differs`` when ``new`` holds something
     else, ``invalid_transform``, or what the write model says of a commit), ``Damaged``, ``Unavailable``.
     """
     if new == old or new.is_relative_to(old) or old.is_relative_to(new):
         raise Refused("invalid_argument", f"{old} and {new} are not beside each other")
 
-    def opened(path: Path, *, create: bool) -> Opened:
+    def opened(path: Path, *, create: bool, facts: StoreFacts | None = None) -> Opened:
         return open_directory(
             path,
             read_only=False,
@@ -83,24 +81,27 @@ async def migrate(
             allow_unsafe_file_system=allow_unsafe_file_system,
             clock=wall_clock_us,
             map_bytes=MAP_BYTES,
+            facts=facts,
         )
 
+    key_file.read(key_file.path_in(old))  # what is wrong with it is told before the work, not after
     source = opened(old, create=False)
     try:
-        target = opened(new, create=True)
+        target = opened(new, create=True, facts=source.log.facts if transform is None else None)
         try:
-            resumed_at = _replay(source.log, target.log, transform, progress)
+            resumed = _replay(source.log, target.log, transform, progress)
             commits, events, chain = _compare(source.log, target.log, transform, progress)
             dropped = _head(source.log) - commits
             _verify(target.log, progress)
         finally:
             target.close()
-        _copy_keys(old, new)
+        with key_file.carried_over(old, new):
+            pass
     finally:
         source.close()
     paths = (new, old) if transform is None else (new,)
     contexts, messages = await compare_answers(paths, unsafe=allow_unsafe_file_system, progress=progress)
-    return Migrated(commits, events, dropped, resumed_at, contexts, messages, chain)
+    return Migrated(commits, events, dropped, resumed, contexts, messages, chain)
 
 
 def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
@@ -109,7 +110,12 @@ def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
     for commit in reading.commits(old, 0, None, ALL_BITS):
         try:
             append = replay.append(
-                commit.context_id, commit.first_version, commit.records, commit.commit_id, commit.metadata
+                commit.context_id,
+                commit.first_version,
+                commit.records,
+                commit.commit_id,
+                commit.metadata,
+                _digest(old, commit),
             )
         except Refused as error:
             position = commit.position
@@ -120,24 +126,34 @@ def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
 
 def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress) -> int:
     """Write what the new log lacks. Returns the position that it had before."""
-    replayed, total, resumed_at = _replayed(old, transform), _head(old), _head(new)
-    for commit, item in zip(_commits(new), islice(replayed, resumed_at), strict=False):
-        if not _same(commit, item):
+    replayed, total, resumed = _replayed(old, transform), _head(old), _head(new)
+    for commit, item in zip(_commits(new), islice(replayed, resumed), strict=False):
+        if not _same(new, commit, item):
             raise _differs(new, commit.position)
-        progress("comparing", commit.position, resumed_at)
+        progress("comparing", commit.position, resumed)
     rewriter = Rewriter(new)
     for item in replayed:
         rewriter.append(item.append, item.recorded_at, item.position)
         progress("replaying", item.position, total)
     rewriter.finish()
-    return resumed_at
+    return resumed
 
 
-def _same(commit: Commit, item: _Replayed) -> bool:
+def _digest(log: Log, commit: Commit) -> bytes | None:
+    """That of the request which made a commit, if it has an id by which it may be repeated."""
+    if commit.commit_id is None:
+        return None
+    with log.reading() as txn:
+        return log.request_digest(txn, commit.context_id, commit.commit_id)
+
+
+def _same(new: Log, commit: Commit, item: _Replayed) -> bool:
     append = item.append
     if (commit.context_id, commit.first_version - 1, commit.commit_id, commit.recorded_at) != (
         *(append.context_id, append.expected_version, append.commit_id, item.recorded_at),
     ):
+        return False
+    if append.request_digest not in (None, _digest(new, commit)):
         return False
     records = pack(append.events)
     if len(records) != len(commit.records):
@@ -164,7 +180,7 @@ def _compare(old: Log, new: Log, transform: Transform | None, progress: Progress
     chain, commits, events, total = bytes(32), 0, 0, _head(new)
     for commit, item in zip_longest(_commits(new), _replayed(old, transform)):
         commits += 1
-        if commit is None or item is None or not _same(commit, item):
+        if commit is None or item is None or not _same(new, commit, item):
             raise _differs(new, commits)
         events += commit.event_count
         facts = (commit.context_id, commit.first_version, commit.recorded_at, commit.commit_id)
@@ -199,67 +215,3 @@ def _verify(new: Log, progress: Progress) -> None:
             raise Damaged(
                 "directory_damaged", f"{new.path.parent}: {finding.message}", position=finding.position
             )
-
-
-def _copy_keys(old: Path, new: Path) -> None:
-    """The keys of the service: without them everybody would be locked out."""
-    with translated(new):
-        if not (old / "keys.json").is_file():
-            return
-        aside = new / ".keys.json.new"
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write((old / "keys.json").read_bytes())
-            file.flush()
-            os.fsync(file.fileno())
-        aside.rename(new / "keys.json")
-        sync_directory(new)
-
-
-def kept_at(old: Path) -> Path:
-    """Where a swap keeps the old directory."""
-    return old.with_name(f"{old.name}.{KEPT}")
-
-
-def swap(old: Path, new: Path, verified: int) -> Path:
-    """Let the new directory take the old one's name; the old one is kept beside. Returns where.
-
-    ``verified``: the position of the old log up to which the new one was verified. Nobody may write either
-    meanwhile. Raises ``Refused``: ``output_exists`` when something else is where the old one would be kept,
-    ``store_differs`` when the old log went on; and ``Unavailable``.
-    """
-    kept = kept_at(old)
-    if kept.exists():
-        raise Refused("output_exists", f"{kept} is there already", path=str(kept))
-    with translated(new), ExitStack() as locks:
-        for path in (old, new):
-            locks.callback(WriterLock(path).release)
-        if (now := _position_of(old)) != verified:
-            raise Refused("store_differs", f"{old} went on to position {now}", path=str(old), position=now)
-        if old.parent.stat().st_dev != new.stat().st_dev:
-            raise Refused("invalid_argument", f"{new} is on another file system than {old}")
-        old.rename(kept)
-        sync_directory(old.parent)
-        finish_swap(old, new)
-    return kept
-
-
-def _position_of(path: Path) -> int:
-    log = Log(path / "log", read_only=True)
-    try:
-        return _head(log)
-    finally:
-        log.close()
-
-
-def finish_swap(old: Path, new: Path) -> None:
-    """The second half of a swap, after which the new directory has the old one's name."""
-    with translated(new):
-        new.rename(old)
-        sync_directory(old.parent)
-        sync_directory(new.parent)
-
-
-def is_swap_unfinished(old: Path, new: Path) -> bool:
-    """Whether a swap was cut short between its two renamings: the new store was verified before."""
-    return not old.exists() and kept_at(old).is_dir() and new.is_dir()

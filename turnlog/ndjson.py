@@ -1,15 +1,16 @@
 """Turnlog's own NDJSON: one line for each event, with everything that replays it exactly.
 
     {"turnlog":"events","format":1}
-    {"commit":1,"context_id":..,"version":1,"recorded_at":..,"events":2,"commit_id":..,"metadata":..,"event":{..}}
+    {"commit":1,"context_id":..,"version":1,"recorded_at":..,"events":2,"event":{..}}
     {"commit":1,"version":2,"event":{..}}
     ...
     {"end":{"commits":1,"events":2,"sha256":".."}}
 
 ``commit`` counts from 1. The first line of a commit has what is true of the commit: its context, when it was
-recorded, how many events it has, and its id and metadata where it has them. ``version`` is the event's own.
-Events are as they are stored: defaults left out, times in microseconds since the epoch, chunks as rows, raw
-bytes in base64. The last line has the SHA-256 of all lines before it, so that a file cut short is noticed.
+recorded, how many events it has, and, where it has them, ``commit_id``, ``request_digest`` and ``metadata``.
+``version`` is the event's own. Events are as they are stored: defaults left out, times in microseconds since
+the epoch, chunks as rows, raw bytes and digests in base64. The last line has the SHA-256 of all lines before
+it, so that a file cut short is noticed.
 
 A commit that is replayed into another store keeps what it was in its metadata (``Replayed``); exporting it
 again gives that, so a log comes back byte for byte through however many stores it went.
@@ -17,13 +18,14 @@ again gives that, so a log comes back byte for byte through however many stores 
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from typing import Annotated, Any, Final, TypeAlias, cast
 from uuid import UUID, uuid5
 
 import msgspec
 
 from eventstore.content import Json
 from eventstore.events import Event, Moment, Number
+from eventstore.keys import DIGEST_BYTES
 from eventstore.limits import METADATA_BYTES_MAX
 
 FORMAT: Final = 1
@@ -35,6 +37,10 @@ REPLAYED: Final = "turnlog.replayed"
 """The member of a commit's metadata that holds ``Replayed``."""
 
 
+Digest: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=DIGEST_BYTES, max_length=DIGEST_BYTES)]
+"""A SHA-256."""
+
+
 class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The first line."""
 
@@ -43,7 +49,10 @@ class Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """An event. ``context_id``, ``recorded_at`` and ``events`` stand on a commit's first line alone."""
+    """An event. What is true of the whole commit stands on its first line alone.
+
+    ``request_digest`` is that of the request which made a commit with an id; without it, that of the events.
+    """
 
     commit: Number
     context_id: UUID | None = None
@@ -51,6 +60,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     recorded_at: Moment | None = None
     events: Number | None = None
     commit_id: UUID | None = None
+    request_digest: Digest | None = None
     metadata: dict[str, Json] | None = None
     event: Event
 
@@ -88,6 +98,7 @@ class Facts(msgspec.Struct, frozen=True):
 
     recorded_at: int
     commit_id: UUID | None
+    request_digest: bytes | None
     metadata: dict[str, Json] | None
 
 
@@ -102,7 +113,7 @@ def marked(context_id: UUID, first_version: int, facts: Facts) -> Facts:
     metadata = {REPLAYED: msgspec.to_builtins(had), **(facts.metadata or {})}
     if len(msgspec.msgpack.encode(metadata)) > METADATA_BYTES_MAX:
         metadata = facts.metadata
-    return Facts(facts.recorded_at, commit_id, metadata)
+    return Facts(facts.recorded_at, commit_id, facts.request_digest, metadata)
 
 
 def unmarked(facts: Facts) -> Facts:
@@ -117,6 +128,7 @@ def unmarked(facts: Facts) -> Facts:
     return Facts(
         had.recorded_at,
         facts.commit_id if had.has_commit_id else None,
+        facts.request_digest if had.has_commit_id else None,
         rest if had.has_metadata or rest else None,
     )
 

@@ -107,3 +107,19 @@ async def test_of_one_commit_id_sent_many_times_at_once_one_is_written(store: Ev
         False
     ] * 19
     assert {outcome.position for outcome in outcomes if isinstance(outcome, Committed)} == {1}
+
+
+async def test_a_commit_that_is_written_again_is_known_by_the_request_that_first_made_it(
+    store: EventStore,
+) -> None:
+    await store.append(C, [ContextCreated()], commit_id=ID)
+    with store.log.reading() as txn:
+        digest = store.log.request_digest(txn, C, ID)
+        assert store.log.request_digest(txn, D, ID) is None
+    again = Append(D, (ContextCreated("another"),), commit_id=ID, request_digest=digest)
+    assert [getattr(outcome, "written", None) for outcome in await store.append_many([again] * 2)] == [
+        True,
+        False,
+    ]
+    assert not (await store.append(D, [ContextCreated()], commit_id=ID)).written
+    assert (await refusal(store, ContextCreated("another"), to=D, commit_id=ID)).code == "commit_id_reused"

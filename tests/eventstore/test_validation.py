@@ -182,6 +182,7 @@ def test_the_message_names_the_record_and_the_field_but_no_value() -> None:
         {"commit_id": C.int},
         *({"expected_version": wrong} for wrong in (-1, 1.0, True, "any", None, (1 << 53) + 1, 1 << 64)),
         *({"epoch": wrong} for wrong in (0, -1, 1.5, True, None, "1", 1 << 64)),
+        *({"request_digest": wrong} for wrong in (b"", bytes(31), "0" * 32, 1)),
     ],
 )
 def test_arguments_of_the_wrong_type_are_refused(fields: dict[str, Any]) -> None:

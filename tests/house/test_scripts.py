@@ -20,6 +20,9 @@ SCRIPTS: Final = (
     "scripts/setup",
     "scripts/lock",
     "scripts/browser",
+    "scripts/golden",
+    "scripts/speed",
+    "scripts/service_speed",
     ".ci/run",
 )
 LOCKS: Final = ("requirements.lock", "requirements-dev.lock")

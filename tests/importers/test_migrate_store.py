@@ -9,19 +9,22 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
+import lmdb
 import msgspec
 import pytest
 from commands import Terminal
 from logs import random_appends, write
 
 import turnlog
-from eventstore.commits import Append, Commit
+from eventstore.append import Appender
+from eventstore.commits import Append, Commit, Committed
 from eventstore.content import TextPart
 from eventstore.errors import Refused, Unavailable
 from eventstore.events import (
+    BranchMoved,
     ContextCreated,
     ContextUpdated,
     CustomRecorded,
@@ -33,7 +36,8 @@ from eventstore.events import (
 from eventstore.store import EventStore
 from projections.timetravel import AtTime, AtVersion
 from turnlog.comparing import compare_answers
-from turnlog.migrating import Migrated, is_swap_unfinished, kept_at, migrate, swap
+from turnlog.migrating import Migrated, migrate
+from turnlog.swapping import finish_swap, kept_at, swap
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 C, M, N = UUID(int=0xC), UUID(int=1), UUID(int=2)
@@ -80,13 +84,48 @@ def quiet(doing: str, done: int, total: int) -> None:
 
 async def test_any_log_is_migrated_to_the_same_one(tmp_path: Path, seed: int) -> None:
     old, new = tmp_path / "old", tmp_path / "new"
-    await write(old, random_appends(random.Random(seed), 200))
+    appends = random_appends(random.Random(seed), 200)
+    await write(old, appends)
     migrated = await migrate(old, new)
-    assert (migrated.commits, migrated.dropped_commits, migrated.resumed_at) == (200, 0, 0)
+    assert (migrated.commits, migrated.dropped_commits, migrated.resumed_position) == (200, 0, 0)
     assert await commits_of(new) == await commits_of(old)
     assert await chain_of(new) == await chain_of(old)
     again = await migrate(old, new)
-    assert again == msgspec.structs.replace(migrated, resumed_at=200)
+    assert again == msgspec.structs.replace(migrated, resumed_position=200)
+    await write(new, [append for append in appends if append.commit_id is not None])
+    assert await chain_of(new) == await chain_of(old)
+
+
+async def test_a_repeat_of_an_append_is_known_to_the_migrated_store_and_another_is_refused(
+    tmp_path: Path,
+) -> None:
+    old, new, changed = tmp_path / "old", tmp_path / "new", tmp_path / "changed"
+    asked = (MessageAppended(M, "user", (TextPart("Hi"),)), StreamStarted(N), BranchMoved("b", M))
+    commit_id = UUID(int=7)
+    async with await EventStore.open(old) as store:
+        await store.append(C, [ContextCreated()])
+        first = await store.append(C, asked, commit_id=commit_id, metadata={"actor": "ann"})
+    await migrate(old, new)
+    await migrate(old, changed, without_answers)
+    for path, version in ((new, first.version), (changed, first.version - 1)):
+        async with await EventStore.open(path) as store:
+            again = await store.append(C, asked, commit_id=commit_id, metadata={"actor": "ann"})
+            expected = msgspec.structs.replace(first, version=version, written=False)
+            assert again == expected
+            with pytest.raises(Refused) as refused:
+                await store.append(C, asked, commit_id=commit_id, metadata={"actor": "bob"})
+            assert refused.value.code == "commit_id_reused"
+
+
+async def test_a_store_that_knows_another_request_by_a_commit_id_is_refused(tmp_path: Path) -> None:
+    old, new, commit_id = tmp_path / "old", tmp_path / "new", UUID(int=7)
+    for path, digest in ((old, None), (new, bytes(32))):
+        async with await EventStore.open(path, clock=lambda: 5) as store:
+            append = Append(C, (ContextCreated(),), commit_id=commit_id, request_digest=digest)
+            (outcome,) = await store.append_many([append])
+            assert isinstance(outcome, Committed)
+    with pytest.raises(Refused, match="is not what the old store gives"):
+        await migrate(old, new)
 
 
 async def test_the_past_of_a_migrated_store_is_that_of_the_old_one(tmp_path: Path) -> None:
@@ -118,7 +157,7 @@ async def test_a_migration_that_is_killed_goes_on_and_ends_as_if_it_had_not_been
         reached.append(len(await commits_of(new)))
         assert place - 7 <= reached[-1] <= (place or 120)
     ended = await migrate(old, new)
-    assert ended == msgspec.structs.replace(expected, resumed_at=reached[-1])
+    assert ended == msgspec.structs.replace(expected, resumed_position=reached[-1])
     assert await commits_of(new) == await commits_of(whole)
     await compare_answers([new, whole], unsafe=False, progress=quiet)
 
@@ -182,7 +221,7 @@ async def test_a_transform_migrates_a_store_to_another_and_resumes(tmp_path: Pat
     assert migrated.dropped_commits > 0
     assert migrated.messages == 2
     assert await migrate(old, new, without_answers) == msgspec.structs.replace(
-        migrated, resumed_at=migrated.commits
+        migrated, resumed_position=migrated.commits
     )
     async with turnlog.open(new) as log:
         state = await log.context(context.id).state()
@@ -229,15 +268,103 @@ def test_the_verb_migrates_swaps_and_keeps_the_keys(
     assert (ran.code, ran.error["code"]) == (4, "output_exists")
 
 
-def test_a_swap_that_was_cut_short_is_finished(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def migrated_as(told: dict[str, Any]) -> Migrated:
+    """What the verb said of it: figures as they are, no times."""
+    return msgspec.convert({name: told[name] for name in Migrated.__struct_fields__}, Migrated)
+
+
+class Killed(BaseException):
+    """Instead of a kill."""
+
+
+def cut_short(old: Path, new: Path, migrated: Migrated, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A swap that ends between its two renamings."""
+
+    def killed(path: Path) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr("turnlog.swapping.sync_directory", killed)
+        with pytest.raises(Killed):
+            swap(old, new, migrated)
+    assert not old.exists()
+
+
+def test_a_swap_that_was_cut_short_is_finished_and_tells_the_same(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
     terminal.ok("demo", "--speed", "0")
-    terminal.ok("migrate-store", data_dir, new)
-    data_dir.rename(kept_at(data_dir))
-    assert is_swap_unfinished(data_dir, new)
-    told = terminal.ok("migrate-store", data_dir, new, "--swap", "--json").object
-    assert told == {"store": str(data_dir), "kept": str(kept_at(data_dir))}
+    told = terminal.ok("migrate-store", data_dir, new, "--json").object
+    migrated = migrated_as(told)
+    key = terminal.ok("keys", "create", "--role", "reader", "--json").object["id"]
+    cut_short(data_dir, new, migrated, monkeypatch)
+    again = terminal.ok("migrate-store", data_dir, new, "--swap", "--json").object
+    assert again == {**told, "store": str(data_dir), "kept": str(kept_at(data_dir))}
     assert terminal.ok("verify", "--json").object["sound"]
+    assert [line["id"] for line in terminal.ok("keys", "list", "--json").lines] == [key]
+
+
+async def test_only_the_store_that_was_verified_takes_the_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new, other = tmp_path / "old", tmp_path / "new", tmp_path / "other"
+    await write(old, [Append(C, (ContextCreated(),))])
+    migrated = await migrate(old, new)
+    await write(other, [Append(C, (ContextCreated("another"),))])
+    shutil.copytree(old, kept_at(old))
+    old.rename(tmp_path / "elsewhere")
+    assert finish_swap(old, new) is None, "names alone say nothing"
+    (tmp_path / "elsewhere").rename(old)
+    shutil.rmtree(kept_at(old))
+    cut_short(old, new, migrated, monkeypatch)
+    with pytest.raises(Refused, match="not the store that was to take the place") as refused:
+        finish_swap(old, other)
+    assert refused.value.code == "store_differs"
+    for path in (new, kept_at(old)):
+        async with turnlog.open(path):
+            with pytest.raises(Unavailable) as locked:
+                finish_swap(old, new)
+        assert locked.value.code == "writer_locked"
+    assert finish_swap(old, new) == migrated
+    assert finish_swap(old, new) is None
+
+
+def test_keys_are_those_of_the_moment_of_the_swap(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
+    terminal.ok("demo", "--speed", "0")
+    key = terminal.ok("keys", "create", "--role", "reader", "--json").object["id"]
+    migrated = migrated_as(terminal.ok("migrate-store", data_dir, new, "--json").object)
+    terminal.ok("keys", "revoke", key, "--yes")
+    swap(data_dir, new, migrated)
+    (line,) = terminal.ok("keys", "list", "--json").lines
+    assert line["revoked_at"] is not None
+
+
+def test_an_import_is_undone_in_the_store_that_took_the_place(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    terminal, new = Terminal(data_dir, capsys), data_dir.parent / "new"
+    source = ROOT / "tests" / "fixtures" / "copilot_chat" / "pool"
+    report = tmp_path / "report.ndjson"
+    terminal.ok("import", source, "--backup-dir", tmp_path / "backups", "--report", report, "--yes")
+    terminal.ok("migrate-store", data_dir, new, "--swap")
+    assert "undone: 1 context" in terminal.ok("import", "undo", report, "--yes").out
+
+
+@pytest.mark.parametrize("place", ["finish", "finish_index"])
+async def test_storage_that_fails_is_told_as_ours(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await write(tmp_path / "old", [Append(C, (ContextCreated(),))])
+
+    def full(self: Appender, txn: lmdb.Transaction) -> None:
+        raise lmdb.MapFullError("full")
+
+    monkeypatch.setattr(Appender, place, full)
+    with pytest.raises(Unavailable) as failed:
+        await migrate(tmp_path / "old", tmp_path / "new")
+    assert failed.value.code == "log_full"
 
 
 def test_a_transform_is_named_by_module_and_function(
@@ -261,20 +388,22 @@ def test_no_directory_is_made_for_a_store_that_there_is_not(
 
 
 async def test_a_swap_that_is_refused_changes_nothing(tmp_path: Path) -> None:
-    old = tmp_path / "old"
+    old, new = tmp_path / "old", tmp_path / "new"
     await write(old, [Append(C, (ContextCreated(),))])
+    migrated = await migrate(old, new)
     kept_at(old).mkdir()
-    (tmp_path / "new").mkdir()
     with pytest.raises(Refused) as refused:
-        swap(old, tmp_path / "new", 1)
+        swap(old, new, migrated)
     assert refused.value.code == "output_exists"
     kept_at(old).rmdir()
-    with pytest.raises(Refused, match="went on to position 1") as refused:
-        swap(old, tmp_path / "new", 0)
-    assert refused.value.code == "store_differs"
     async with turnlog.open(old):
         with pytest.raises(Unavailable) as locked:
-            swap(old, tmp_path / "new", 1)
+            swap(old, new, migrated)
     assert locked.value.code == "writer_locked"
+    for path in (old, new):  # by the second time, a position of the old one was dropped
+        await write(path, [Append(C, (CustomRecorded("more"),))])
+        with pytest.raises(Refused, match=f"{path} went on to position 2") as refused:
+            swap(old, new, msgspec.structs.replace(migrated, dropped_commits=int(path == new)))
+        assert refused.value.code == "store_differs"
     assert old.is_dir()
     assert not kept_at(old).exists()

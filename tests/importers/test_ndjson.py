@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from logs import random_appends, write
 
 from eventstore.commits import Append, Commit, Committed
 from eventstore.content import TextPart
+from eventstore.errors import Refused
 from eventstore.events import (
     BranchMoved,
     ChunkReceived,
@@ -34,7 +36,7 @@ from eventstore.upcasters import Chain, Upcaster
 from turnlog.exporters.ndjson import lines, with_sources
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
-from turnlog.ndjson import REPLAYED
+from turnlog.ndjson import REPLAYED, Line, Replayed
 from turnlog.replaying.lines import LINE_BYTES_MAX
 from turnlog.replaying.ndjson import TurnlogNdjson
 from turnlog.replaying.transforming import Transform
@@ -80,10 +82,13 @@ async def test_any_log_comes_back_byte_for_byte_through_another_store(
     seed: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tmp = tmp_path_factory.mktemp("replay")
-    await write(tmp / "first", random_appends(random.Random(seed), 60))
+    appends = random_appends(random.Random(seed), 60)
+    await write(tmp / "first", appends)
     content = await exported(tmp / "first")
     assert await replayed(tmp, content) == content
     first, again = await commits_of(tmp / "first"), await commits_of(tmp / "again")
+    await write(tmp / "again", [append for append in appends if append.commit_id is not None])
+    assert len(await commits_of(tmp / "again")) == len(first)
     for one, other in zip(first, again, strict=True):
         assert (one.context_id, one.first_version) == (other.context_id, other.first_version)
         assert list(map(repr, one.events())) == list(map(repr, other.events()))
@@ -91,6 +96,19 @@ async def test_any_log_comes_back_byte_for_byte_through_another_store(
         assert other.metadata[REPLAYED]["recorded_at"] == one.recorded_at
         if one.commit_id is not None:
             assert other.commit_id == one.commit_id
+
+
+async def test_a_repeat_of_an_append_is_known_where_its_commit_was_replayed(tmp_path: Path) -> None:
+    asked, commit_id = (ContextCreated(), MessageAppended(M, "user"), StreamStarted(N)), UUID(int=7)
+    await write(tmp_path / "data", [Append(A, asked, commit_id=commit_id, metadata={"actor": "ann"})])
+    content = await exported(tmp_path / "data")
+    assert await replayed(tmp_path, content) == content
+    async with await EventStore.open(tmp_path / "again") as store:
+        outcome = await store.append(A, asked, commit_id=commit_id, metadata={"actor": "ann"})
+        assert not outcome.written
+        with pytest.raises(Refused) as refused:
+            await store.append(A, asked[:2], commit_id=commit_id, metadata={"actor": "ann"})
+        assert refused.value.code == "commit_id_reused"
 
 
 async def test_a_context_is_exported_with_what_it_shares_of_its_source(tmp_path: Path) -> None:
@@ -315,8 +333,12 @@ def test_a_commit_with_metadata_of_our_name_keeps_it(tmp_path: Path) -> None:
     rows = good()[:2]
     rows[1] = rows[1].replace(b'"event":{', b'"metadata":{"turnlog.replayed":"mine"},"event":{')
     (tmp_path / "x.ndjson").write_bytes(b"".join(rows))
-    (append,), _ = taken(tmp_path / "x.ndjson")
+    (append,), problems = taken(tmp_path / "x.ndjson")
     assert append.metadata == {REPLAYED: "mine"}
+    assert [(problem.code, problem.place) for problem in problems] == [
+        ("metadata_taken", "line 2"),
+        ("file_torn", None),
+    ]
 
 
 def without(*message_ids: UUID) -> Transform:
@@ -388,3 +410,10 @@ def test_a_transform_that_fails_is_told_with_its_place(tmp_path: Path) -> None:
         ("context_incomplete", None),
     ]
     assert msgspec.json.encode(problems)
+
+
+def test_the_format_document_names_every_member() -> None:
+    text = (Path(__file__).resolve().parents[2] / "FORMAT.md").read_text("utf-8")
+    section = text.partition("\n## NDJSON\n")[2].partition("\n## ")[0]
+    names = re.findall(r"^\| `([a-z_]+)` \|", section, re.MULTILINE)
+    assert sorted(names) == sorted((*Line.__struct_fields__, *Replayed.__struct_fields__))

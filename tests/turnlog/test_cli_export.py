@@ -28,20 +28,16 @@ from eventstore.events import (
     BranchDeleted,
     BranchMoved,
     BranchSwitched,
-    ChunkReceived,
     ContextCreated,
+    ContextDeleted,
     Event,
     MessageAppended,
     StateChanged,
-    StreamFinalized,
-    StreamStarted,
 )
 from eventstore.store import EventStore
 from eventstore.units import parse_time
 from turnlog.exporters.exported import Exported
 
-FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures" / "copilot_chat"
-POOL: Final = FIXTURES / "pool" / "contexts"
 C, M, N, P = UUID(int=0xC), UUID(int=1), UUID(int=2), UUID(int=3)
 
 
@@ -72,55 +68,6 @@ def read(path: Path) -> Any:
 
 def rows(path: Path) -> list[Any]:
     return [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-
-
-def imported(folder: Path) -> Append:
-    """What an import makes of a context of generation 4 with plain messages and streams."""
-    document = read(folder / "context.json")
-    kept = {"auto_generate_title": document["auto_generate_title"]}
-    note = {"format": "copilot_chat", "origin": "context.json", "source": kept}
-    events: list[Event] = [ContextCreated(document["title"], "w", document["config"], {"import": note})]
-    for message_id in document["branches"]["main"]["message_ids"]:
-        node = read(folder / "messages_pool" / f"{message_id}.json")
-        events += imported_message(node)
-    return Append(UUID(document["id"]), (*events, StateChanged("idle")))
-
-
-def imported_message(node: dict[str, Any]) -> list[Event]:
-    message, message_id = node["message"], UUID(node["id"])
-    parent_id = None if node["parent_id"] is None else UUID(node["parent_id"])
-    source = {"source": {"metadata": message["metadata"]}} if message["metadata"] else {}
-    role = message["role"].lower()
-    if "rich_type" not in message:
-        parts: tuple[Part, ...] = tuple(TextPart(item["text"]) for item in message["content"])
-        message_type = "message" if message["message_type"] == "text" else message["message_type"]
-        result = message.get("tool_result")
-        if result is not None:
-            parts += (ToolResultPart(result["request_id"], result["result"]),)
-        return [MessageAppended(message_id, role, parts, "main", parent_id, message_type, source or None)]
-    data = message["rich_type"]["data"]
-    started_at, completed_at = parse_time(data["started_at"]), parse_time(data["completed_at"])
-    return [
-        StreamStarted(message_id, role, "main", parent_id, data["model"], source, started_at),
-        *(
-            ChunkReceived(message_id, chunk["sequence"], chunk["delta"], at=parse_time(chunk["timestamp"]))
-            for chunk in data["chunks"]
-        ),
-        StreamFinalized(message_id, "completed", data["finish_reason"], occurred_at=completed_at),
-    ]
-
-
-def test_a_pool_that_was_imported_comes_back_as_it_was(data_dir: Path, terminal: Terminal, out: Path) -> None:
-    (folder,) = POOL.iterdir()
-    write(data_dir, imported(folder))
-    terminal.ok("export", "@latest", "--format", "copilot_chat", "--out", out)
-    files = sorted(path.relative_to(folder) for path in folder.rglob("*.json"))
-    exported = out / "contexts" / folder.name
-    assert sorted(path.relative_to(exported) for path in exported.rglob("*")) == sorted(
-        [*files, Path("messages_pool")]
-    )
-    for file in files:
-        assert read(exported / file) == read(folder / file), file
 
 
 def kept(*events: Event, **source: Any) -> Append:
@@ -237,6 +184,18 @@ def test_a_fork_comes_with_the_messages_that_it_shares(data_dir: Path, terminal:
     assert document["branches"]["main"]["message_ids"] == [str(M)] == list(pool)
 
 
+def test_all_means_every_context_that_is_not_deleted(data_dir: Path, terminal: Terminal, out: Path) -> None:
+    ids = [UUID(int=number << 64) for number in range(1, 6)]
+    gone = ids[2]
+    appends = [Append(context_id, (ContextCreated(),)) for context_id in ids]
+    write(data_dir, *appends, Append(gone, (ContextDeleted(),)))
+    terminal.ok("export", "--all", "--format", "copilot_chat", "--out", out)
+    there = {path.name for path in (out / "contexts").iterdir()}
+    assert there == {str(context_id) for context_id in ids if context_id != gone}
+    terminal.ok("export", str(gone), "--format", "copilot_chat", "--out", out)
+    assert (out / "contexts" / str(gone) / "context.json").is_file()
+
+
 LOOK: Final = {"name": "look", "input_schema": {"type": "object"}}
 CONVERSATION: Final = (
     ContextCreated(config={"system_prompt": "Be kind.", "tools": [LOOK, "x"]}),
@@ -276,6 +235,45 @@ def test_each_branch_is_a_line_of_a_conversation_for_fine_tuning(
     assert main["tools"] == other["tools"] == [look]
 
 
+def test_a_result_stands_after_its_call_and_before_anything_else(
+    data_dir: Path, terminal: Terminal, out: Path
+) -> None:
+    one, other, failed = (
+        ToolCallPart("c1", "look"),
+        ToolCallPart("c2", "see"),
+        ToolResultPart("c2", "no", True),
+    )
+    whole = (TextPart("Wait."), one, other, ToolResultPart("c1", 1), failed, TextPart("Well."))
+    write(
+        data_dir,
+        Append(
+            C,
+            (
+                ContextCreated(),
+                MessageAppended(M, "assistant", whole),
+                MessageAppended(N, "assistant", (one,)),
+                MessageAppended(P, "user", (TextPart("And?"), ToolResultPart("c1", 2))),
+            ),
+        ),
+    )
+    told = terminal.ok("export", "--all", "--format", "openai_jsonl", "--out", out, "--json").object
+    assert told["left_out"] == {"tool error mark": 1}
+    (line,) = rows(out / "conversations.jsonl")
+    said = [
+        (each["role"], each["content"], [call["id"] for call in each.get("tool_calls", ())])
+        for each in line["messages"]
+    ]
+    assert said == [
+        ("assistant", "Wait.", ["c1", "c2"]),
+        ("tool", "1", []),
+        ("tool", "no", []),
+        ("assistant", "Well.", []),
+        ("assistant", None, ["c1"]),
+        ("tool", "2", []),
+        ("user", "And?", []),
+    ]
+
+
 def test_what_was_redacted_is_only_in_the_exact_lines(data_dir: Path, terminal: Terminal, out: Path) -> None:
     write(
         data_dir,
@@ -300,6 +298,7 @@ def test_ndjson_takes_all_or_what_is_named(data_dir: Path, terminal: Terminal, o
     write(data_dir, Append(C, CONVERSATION), Append(UUID(int=0xD), (ContextCreated("another"),)))
     told = terminal.ok("export", str(C), "--format", "ndjson", "--out", out, "--json").object
     assert (told["contexts"], told["events"], told["files"]) == (1, len(CONVERSATION), 1)
+    assert told["messages"] == 5
     (file,) = out.iterdir()
     assert rows(file)[0] == {"turnlog": "events", "format": 1}
     told = terminal.ok("export", "--all", "--format", "ndjson", "--out", out, "--force", "--json").object

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 from uuid import UUID
@@ -14,19 +13,17 @@ from eventstore.log import Log
 from eventstore.store import EventStore
 from turnlog.cli.access import reading
 from turnlog.cli.identify import find_context
-from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import count, one_line
 from turnlog.cli.waiting import progress
 from turnlog.exporters import copilot_chat, ndjson, openai_jsonl
 from turnlog.exporters.exported import Exported
 from turnlog.exporters.folder import Folder
-from turnlog.exporters.messages import every_context
+from turnlog.exporters.messages import states
 from turnlog.shapes import plain
 
 Format: TypeAlias = Literal["ndjson", "copilot_chat", "openai_jsonl"]
-
-Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 async def export(
@@ -86,9 +83,9 @@ async def _conversations(
 ) -> Exported:
     exporter = copilot_chat.export if to == "copilot_chat" else openai_jsonl.export
     async with reading(options, output) as log:
-        ids = _ids(log.store.log, contexts)
-        wanted = _each(ids) if ids else every_context(log)
-        with progress(output, "exporting contexts", len(ids) or None) as tell:
+        ids = _ids(log.store.log, contexts) or _all_ids(log.store.log)
+        wanted = states(log, ids, deleted=bool(contexts))
+        with progress(output, "exporting contexts", len(ids)) as tell:
             return await exporter(log, wanted, folder, tell)
 
 
@@ -97,6 +94,7 @@ def _ids(log: Log, contexts: tuple[str, ...]) -> list[UUID]:
     return list(dict.fromkeys(find_context(log, context) for context in contexts))
 
 
-async def _each(ids: list[UUID]) -> AsyncIterator[UUID]:
-    for context_id in ids:
-        yield context_id
+def _all_ids(log: Log) -> list[UUID]:
+    """Of every context, in the order of the ids: what is made or written meanwhile makes none be missed."""
+    with log.reading() as txn:
+        return sorted(UUID(bytes=key) for key in log.context_keys(txn))

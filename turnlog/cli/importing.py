@@ -17,9 +17,10 @@ from rich.text import Text
 
 from eventstore.errors import Refused
 from turnlog.cli.access import reading, writing
-from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import identifier
+from turnlog.cli.replaying import is_ours, replay
 from turnlog.cli.text import count, duration, one_line, styled
 from turnlog.cli.waiting import progress
 from turnlog.facade import Turnlog
@@ -33,8 +34,6 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 _UNDONE: Final = ("restored", "there", "deleted", "deleted_before", "not_found")
 """What may come of a file or a context that is as it was before the import."""
@@ -53,26 +52,39 @@ async def import_(
     only: Annotated[tuple[str, ...], Parameter(negative="", consume_multiple=True, show_default=False)] = (),
     workspace: str | None = None,
     report: Path | None = None,
+    transform: str | None = None,
     yes: Flag = False,
     options: Options = DEFAULTS,
 ) -> int:
     """Bring another program's conversations over, and verify each by its content; end with 1 if any failed.
 
     The source is copied first. What is there already is recognised and not doubled, so an import that was
-    interrupted is just run again. A real one asks for yes.
+    interrupted is just run again. A real one asks for yes. What turnlog export wrote as ndjson is replayed
+    instead, event by event: with the ids that it had, without backup or report.
 
     Args:
         source: a directory or a file.
-        format_: insist on a format; what the source holds is detected unless given.
+        format_: insist on a format (turnlog: our own ndjson); what the source holds is detected unless given.
         dry_run: say what was found and what would happen; write nothing.
         backup_dir: where the copy of the source goes, and the report.
         delete_source: delete the files whose contexts are all verified.
         only: the ids of the contexts to import; all unless given.
         workspace: where the contexts go; where the source has them unless given.
         report: a file for the report, beside the one in the backup.
+        transform: for our own ndjson, a function of yours as MODULE:FUNCTION: it is given each event, and
+            returns the event to write, a list of them, or None to drop it.
         yes: do not ask.
     """
     output = Output(options.json)
+    if is_ours(source, format_):
+        if delete_source or only or workspace is not None or report is not None:
+            raise Refused("invalid_argument", "what is replayed is replayed whole and leaves no report")
+        refuse_inside(Source(source), options.data)
+        if not (dry_run or yes) and not confirmed(output, f"Replay {one_line(str(source))}? Type yes: "):
+            raise Refused("not_confirmed", "not confirmed; nothing was replayed")
+        return await replay(source, transform, options, output, emitter(output), dry=dry_run)
+    if transform is not None:
+        raise Refused("invalid_argument", "a transform is for what turnlog export wrote as ndjson")
     order = order_of(source, format_, _ids(only), workspace, report, delete=delete_source)
     refuse_inside(order.source, options.data, backup_dir)
     hear = emitter(output)

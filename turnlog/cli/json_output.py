@@ -24,6 +24,7 @@ from projections.status import ProjectionStatus
 from turnlog.exporters.exported import Exported
 from turnlog.importers.job.report import ContextLine, FileLine, Header, ProblemLine, Summary
 from turnlog.migrating import Migrated
+from turnlog.replaying.writing import ReplayedLines
 from turnlog.service.configuration import Row
 from turnlog.service.keys import Key
 
@@ -63,7 +64,10 @@ JSON_SHAPES: Final[dict[str, str]] = {
         f"projections, each: {_fields(ProjectionStatus)}"
     ),
     "verify": f"an object: sound, after, position, chain, findings. Findings, each: {_fields(Finding)}",
-    "import": f"the report's lines, each with its type. {_REPORT}",
+    "import": (
+        f"the report's lines, each with its type. {_REPORT}. Of what is replayed problems and, last, "
+        f"replayed: {_fields(ReplayedLines)}"
+    ),
     "import undo": (
         "a line for each file and each context: path or context_id, outcome; "
         "and a last one: contexts, files, failed"

@@ -11,7 +11,6 @@ from cyclopts import Parameter
 
 from turnlog.cli.importing import (
     BACKUPS,
-    Flag,
     bring,
     confirmed,
     emitter,
@@ -19,7 +18,7 @@ from turnlog.cli.importing import (
     order_of,
     refuse_inside,
 )
-from turnlog.cli.options import DEFAULTS, Options
+from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line
 from turnlog.importers.job.report import ContextLine, Line, ProblemLine, Summary

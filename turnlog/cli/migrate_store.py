@@ -12,9 +12,10 @@ from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import count, one_line, styled
 from turnlog.cli.waiting import Tell, progress
-from turnlog.migrating import finish_swap, is_swap_unfinished, kept_at, migrate, swap
+from turnlog.migrating import Migrated, migrate
 from turnlog.replaying.transforming import load_transform
 from turnlog.shapes import plain
+from turnlog.swapping import finish_swap, kept_at, swap
 
 
 async def migrate_store(
@@ -28,8 +29,9 @@ async def migrate_store(
 ) -> None:
     """Replay a whole store into a new one, and verify that it says the same.
 
-    Ids, versions, times and positions stay. Nobody may write the old one meanwhile. What was interrupted goes
-    on when the same command is given again.
+    Ids, versions, times, positions and keys stay; a repeat of an append is known by its commit id. Without a
+    transform an import can be undone in the new one too. Nobody may write the old one meanwhile. What was
+    interrupted goes on when the same command is given again.
 
     Args:
         old: the directory of the store as it is. Its log is not changed.
@@ -40,8 +42,8 @@ async def migrate_store(
     """
     output = Output(options.json)
     old, new = _real(old), _real(new)
-    if exchange and is_swap_unfinished(old, new):
-        _swapped(output, old, new)
+    if exchange and (migrated := finish_swap(old, new)) is not None:
+        _tell(output, migrated, old, kept_at(old))
         return
     function = None if transform is None else load_transform(transform)
     with ExitStack() as stack:
@@ -61,15 +63,18 @@ async def migrate_store(
             allow_unsafe_file_system=options.allow_unsafe_file_system,
             progress=tell,
         )
-    kept = None
     if exchange:
-        kept = swap(old, new, migrated.commits + migrated.dropped_commits)
-    if options.json:
-        shape = plain(migrated, store=old if exchange else new, kept=kept)
-        output.emit({name: str(value) if isinstance(value, Path) else value for name, value in shape.items()})
+        _tell(output, migrated, old, swap(old, new, migrated))
+    else:
+        _tell(output, migrated, new, None)
+
+
+def _tell(output: Output, migrated: Migrated, store: Path, kept: Path | None) -> None:
+    if output.json:
+        output.emit(plain(migrated, store=str(store), kept=None if kept is None else str(kept)))
         return
-    if migrated.resumed_at:
-        output.say((f"went on after position {migrated.resumed_at:,}", "faint"))
+    if migrated.resumed_position:
+        output.say((f"went on after position {migrated.resumed_position:,}", "faint"))
     figures = ", ".join(
         (
             count(migrated.commits, "commit"),
@@ -83,19 +88,9 @@ async def migrate_store(
         output.line(f"{count(migrated.dropped_commits, 'commit')} dropped by the transform")
     output.line((f"events {migrated.events_chain}", "faint"))
     if kept is not None:
-        output.line(f"{one_line(str(old))} is the new store; the old one is {one_line(str(kept))}")
+        output.line(f"{one_line(str(store))} is the new store; the old one is {one_line(str(kept))}")
 
 
 def _real(path: Path) -> Path:
     """Where it is: a link to a directory stays what it is, whatever takes the directory's place."""
     return path.resolve()
-
-
-def _swapped(output: Output, old: Path, new: Path) -> None:
-    """Finish a swap that was cut short."""
-    finish_swap(old, new)
-    kept = kept_at(old)
-    if output.json:
-        output.emit({"store": str(old), "kept": str(kept)})
-    else:
-        output.line(f"{one_line(str(old))} is the new store; the old one is {one_line(str(kept))}")

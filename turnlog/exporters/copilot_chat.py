@@ -10,10 +10,10 @@ import msgspec
 
 from eventstore.content import Json
 from projections.answers import ContextState, MessageEntry
-from turnlog.exporters.copilot_message import node_of, time_of
+from turnlog.exporters.copilot_message import node_of, object_of, time_of
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
-from turnlog.exporters.messages import along, chunks, own, told
+from turnlog.exporters.messages import Contents, Told
 from turnlog.facade import Turnlog
 
 FORMAT: Final = "copilot_chat"
@@ -22,15 +22,17 @@ _UNIT_STATES: Final = ("idle", "paused", "initializing", "cancelling")
 """States of theirs that need no detail; ours are the application's, and may be any."""
 
 
-async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, progress: Progress) -> Exported:
-    """Write each context: its messages, and then the file that makes it one. Memory holds one message.
+async def export(
+    log: Turnlog, contexts: AsyncIterable[ContextState], folder: Folder, progress: Progress
+) -> Exported:
+    """Write each context: its messages, and then the file that makes it one. Memory holds a few messages.
 
     Raises what queries and ``Folder`` raise.
     """
     exported = Exported(FORMAT, str(folder.path))
-    async for context_id in contexts:
-        state = await log.queries.context(context_id)
-        folder.check_free(f"contexts/{context_id}/context.json")
+    async for state in contexts:
+        folder.check_free(f"contexts/{state.id}/context.json")
+        folder.check_empty(f"contexts/{state.id}/messages_pool")
         await _context(log, state, folder, exported)
         exported.contexts += 1
         progress(exported.contexts)
@@ -39,30 +41,32 @@ async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, pr
 
 async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: Exported) -> None:
     place = f"contexts/{state.id}"
-    written: set[UUID] = set()
-    kept = Kept(state)
+    contents, written, kept = Contents(log, state), set[UUID](), Kept(state)
+    owners = {state.id: kept}
 
-    async def write(entry: MessageEntry) -> None:
-        if entry.id in written:
-            return
-        written.add(entry.id)
-        message = await told(log, state, entry)
-        stream = await chunks(log, entry.id) if entry.streamed and not entry.redacted else []
-        own_import = entry.context_id == state.id and kept.covers(entry.version)
-        imported = own_import or "source" in message.metadata
-        node = node_of(message, stream, imported=imported)
+    async def write(message: Told) -> None:
+        entry = message.entry
+        if entry.context_id not in owners:  # whose history the context shares
+            owners[entry.context_id] = Kept(await log.queries.context(entry.context_id))
+        imported = owners[entry.context_id].covers(entry.version)
+        node = node_of(message, await contents.chunks(message), imported=imported)
         folder.write(f"{place}/messages_pool/{entry.id}.json", _pretty(node))
         exported.files += 1
         exported.messages += 1
 
-    async for entry in own(log, state):
-        await write(entry)
+    async def write_new(entries: list[MessageEntry]) -> None:
+        async for message in contents.told([entry for entry in entries if entry.id not in written]):
+            await write(message)
+        written.update(entry.id for entry in entries)
+
+    async for page in contents.pages(None):
+        await write_new(page)
     branches: dict[str, Json] = {}
     for name in state.branches:
         ids: list[str] = []
-        async for entry in along(log, state, name):
-            await write(entry)
-            ids.append(str(entry.id))
+        async for page in contents.pages(name):
+            await write_new(page)
+            ids += [str(entry.id) for entry in page]
         branch = kept.branch(name, ids, written)
         branches[cast("str", branch["name"])] = branch
     folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written})
@@ -75,24 +79,26 @@ class Kept:
 
     def __init__(self, state: ContextState) -> None:
         self._state = state
-        noted = _object(state.attributes.get("import"))
+        noted = object_of(state.attributes.get("import"))
         self._noted = noted if noted.get("format") == FORMAT else {}
-        source = dict(_object(self._noted.get("source")))
-        self._branches = _object(source.pop("branches", None))
+        source = dict(object_of(self._noted.get("source")))
+        self._branches = object_of(source.pop("branches", None))
         self._source = source
         copies = self._noted.get("copies")
         self._copies = cast("list[Json]", copies) if isinstance(copies, list) else []
 
     def covers(self, version: int) -> bool:
-        """Whether what the context had at a version came with an import of it."""
+        """Whether what the context had at a version came with an import of it; a fork has another's note."""
+        if self._state.forked_from is not None:
+            return False
         if not self._copies:
             return bool(self._noted)
-        spans = (_object(copy) for copy in self._copies)
+        spans = (object_of(copy) for copy in self._copies)
         return any(span.get("before", 0) < version <= span.get("version", 0) for span in spans)
 
     def branch(self, name: str, ids: list[str], there: set[UUID]) -> dict[str, Json]:
         """A branch. A list that was odd comes back as long as the branch still ends where it did."""
-        kept = dict(_object(self._branches.get(name)))
+        kept = dict(object_of(self._branches.get(name)))
         kept.pop("active_branch_name", None)
         listed = kept.get("message_ids")
         if isinstance(listed, list):
@@ -105,7 +111,7 @@ class Kept:
     def document(self, branches: dict[str, Json]) -> dict[str, Json]:
         """The content of ``context.json``."""
         state = self._state
-        active = _object(self._branches.get(state.active_branch))
+        active = object_of(self._branches.get(state.active_branch))
         document: dict[str, Json] = {
             "id": str(state.id),
             "parent_id": None,
@@ -137,7 +143,7 @@ def _config(config: dict[str, Json]) -> dict[str, Json]:
 
 
 def _current_state(state: ContextState, *, imported: bool) -> Json:
-    detail = _object(state.state_detail)
+    detail = object_of(state.state_detail)
     if imported and isinstance(was := detail.get("was"), str):
         # The original may be spelled as an older generation did, which theirs cannot read.
         name = was.replace("llm", "l_l_m")
@@ -150,7 +156,3 @@ def _current_state(state: ContextState, *, imported: bool) -> Json:
 
 def _pretty(value: Json) -> bytes:
     return msgspec.json.format(msgspec.json.encode(value), indent=2)
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}

@@ -30,22 +30,23 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
 
     ``imported``: it came from copilot_chat, and has only what it had there.
     """
-    kept = _object(message.metadata.get("source"))
+    kept = object_of(message.metadata.get("source")) if imported else {}
     rest = list(message.parts)
     role = "system" if message.entry.role == "developer" else message.entry.role
     body: dict[str, Json] = {"role": role.capitalize()}
     rich = _rich(message, chunks, kept, rest)
     body["content"] = _content(rest, kept)
     calls, results = _taken(rest, ToolCallPart), _taken(rest, ToolResultPart)
-    told_elsewhere = str(_object(kept.get("rich_type")).get("kind", "")) if rich is not None else ""
+    told_elsewhere = str(object_of(kept.get("rich_type")).get("kind", "")) if rich is not None else ""
     if calls and "tool_calls" not in kept and "request" not in told_elsewhere:
         body["tool_calls"] = [_call(part) for part in calls]
     if results and "tool_result" not in kept and "result" not in told_elsewhere:
         first = results.pop(0)
         body["tool_result"] = {"request_id": first.call_id, "result": first.content}
         rest += results
-    body["metadata"] = None if imported else _metadata(message, rich, rest)
-    body["message_type"] = _message_type(message)
+    own = not imported or message.entry.redacted  # nothing is left of what it had there
+    body["metadata"] = _metadata(message, rich, rest) if own else None
+    body["message_type"] = _message_type(message, imported=imported)
     if rich is not None:
         body["rich_type"] = rich
     body |= {name: value for name, value in kept.items() if name not in _BACK_IN_PLACE}
@@ -54,7 +55,7 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
         "message": body,
         "parent_id": kept.get("parent_id", _id(message.entry.parent_id)),
     }
-    return node | _object(kept.get("node"))
+    return node | object_of(kept.get("node"))
 
 
 def time_of(at: int) -> str:
@@ -64,9 +65,14 @@ def time_of(at: int) -> str:
     return f"{second}.{decimals}Z" if decimals else f"{second}Z"
 
 
-def _message_type(message: Told) -> str:
+def object_of(value: Json) -> dict[str, Json]:
+    """A JSON object, or an empty one for anything else."""
+    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}
+
+
+def _message_type(message: Told, *, imported: bool) -> str:
     """``text`` says no more there than being a message."""
-    noted = _object(message.metadata.get("import")).get("message_type")
+    noted = object_of(message.metadata.get("import")).get("message_type") if imported else None
     name = noted if isinstance(noted, str) else message.entry.message_type
     return "text" if name == "message" else name
 
@@ -95,8 +101,8 @@ def _rich(
 ) -> dict[str, Json] | None:
     """The rich type; what it alone says is taken out of ``rest``."""
     if message.entry.streamed and not message.entry.redacted:
-        data = _stream(message, chunks) | _object(kept.get("streaming_response"))
-        return {"kind": "streaming_response", "data": data} | _object(kept.get("rich_type"))
+        data = _stream(message, chunks) | object_of(kept.get("streaming_response"))
+        return {"kind": "streaming_response", "data": data} | object_of(kept.get("rich_type"))
     for part in rest:
         match part:
             case DataPart(data={"kind": str(), "data": _, **_more} as rich) if "rich_type" not in kept:
@@ -115,11 +121,11 @@ def _image(rich: Json, url: str) -> dict[str, Json] | None:
     """The rich type that an image was taken from, with its bytes, if it was."""
     match rich:
         case {"data": {"image_data": {"base64": dict()}}} if url.startswith("data:"):
-            data = _object(_object(rich)["data"])
-            base64 = _object(data["image_data"]["base64"])
+            data = object_of(object_of(rich)["data"])
+            base64 = object_of(data["image_data"]["base64"])
             encoded = url.partition("base64,")[2]
             image = {"base64": {"data": encoded, **base64}}
-            return {**_object(rich), "data": {**data, "image_data": image}}
+            return {**object_of(rich), "data": {**data, "image_data": image}}
         case {"data": {"image_data": {"url": str(found)} | {"file_path": str(found)}}} if found == url:
             return cast("dict[str, Json]", rich)
         case _:
@@ -185,10 +191,12 @@ def _metadata(message: Told, rich: dict[str, Json] | None, rest: Sequence[Part])
         ours["metadata"] = message.metadata
     if message.end is not None and message.end.outcome != "completed":
         ours["outcome"] = message.end.outcome
+        if message.end.error is not None and not message.entry.redacted:  # it may quote the text
+            ours["error"] = message.end.error
     if ours:
         found["extra"] = {"turnlog": ours}
     if message.entry.streamed and not message.entry.redacted:
-        stream = _object(_object(rich).get("data"))
+        stream = object_of(object_of(rich).get("data"))
         count = len(_list(stream.get("chunks")))
         times = ("started_at", "completed_at", "total_duration_ms")
         found["streaming"] = {"chunks_count": count} | {
@@ -220,10 +228,6 @@ def _taken(rest: list[Part], kind: type[Any]) -> list[Any]:
 
 def _id(message_id: object) -> str | None:
     return None if message_id is None else str(message_id)
-
-
-def _object(value: Json) -> dict[str, Json]:
-    return cast("dict[str, Json]", value) if isinstance(value, dict) else {}
 
 
 def _list(value: Json) -> list[Json]:

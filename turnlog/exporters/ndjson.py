@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
 from heapq import merge
 from typing import Final
 from uuid import UUID
 
 from eventstore.commits import Commit
+from eventstore.events import MessageAppended, StreamStarted
 from eventstore.store import EventStore
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
 from turnlog.ndjson import FILE_NAME, HEADER, End, Facts, Line, Totals, encode, unmarked
 
 FORMAT: Final = "ndjson"
-
-_FACTS_BYTES: Final = 128
-"""Of a commit's first line: its number, context and version take fewer, and the event stands behind."""
 
 MERGED_MAX: Final = 32
 """Contexts whose commits are read one context beside the other, each a page at a time; for more, the whole
@@ -41,18 +39,24 @@ def with_sources(store: EventStore, context_ids: list[UUID]) -> dict[UUID, int |
     return wanted
 
 
-def lines(store: EventStore, contexts: Mapping[UUID, int | None] | None = None) -> Iterator[bytes]:
+def lines(
+    store: EventStore,
+    contexts: Mapping[UUID, int | None] | None = None,
+    told: Callable[[Commit], None] = lambda commit: None,
+) -> Iterator[bytes]:
     """The lines of an export, each with its end, in the log's order; of all contexts unless some are named.
 
-    ``contexts`` gives the last version wanted of each (``with_sources``). Memory holds a page of commits of
-    each context that is merged. Raises ``NotFound`` or ``Damaged``.
+    ``contexts`` gives the last version wanted of each (``with_sources``); ``told`` hears of each commit
+    before its lines. Memory holds a page of commits of each context that is merged. Raises ``NotFound`` or
+    ``Damaged``.
     """
     digest, commits, events = sha256(), 0, 0
     yield (line := HEADER + b"\n")
     digest.update(line)
     for commits, commit in enumerate(_commits(store, contexts), 1):
         events += commit.event_count
-        yield (block := b"".join(_lines(commits, commit)))
+        told(commit)
+        yield (block := b"".join(_lines(commits, commit, _facts(store, commit))))
         digest.update(block)
     yield encode(End(Totals(commits, events, digest.hexdigest()))) + b"\n"
 
@@ -75,8 +79,15 @@ def _commits(store: EventStore, contexts: Mapping[UUID, int | None] | None) -> I
                     yield commit
 
 
-def _lines(number: int, commit: Commit) -> Iterator[bytes]:
-    facts = unmarked(Facts(commit.recorded_at, commit.commit_id, commit.metadata))
+def _facts(store: EventStore, commit: Commit) -> Facts:
+    digest = None
+    if commit.commit_id is not None:
+        with store.log.reading() as txn:
+            digest = store.log.request_digest(txn, commit.context_id, commit.commit_id)
+    return unmarked(Facts(commit.recorded_at, commit.commit_id, digest, commit.metadata))
+
+
+def _lines(number: int, commit: Commit, facts: Facts) -> Iterator[bytes]:
     first = commit.first_version
     for version, event in enumerate(commit.events(), first):
         if version == first:
@@ -87,6 +98,7 @@ def _lines(number: int, commit: Commit) -> Iterator[bytes]:
                 recorded_at=facts.recorded_at,
                 events=commit.event_count,
                 commit_id=facts.commit_id,
+                request_digest=facts.request_digest,
                 metadata=facts.metadata,
                 event=event,
             )
@@ -100,11 +112,18 @@ def export(
 ) -> Exported:
     """Write the lines to one file. Raises as ``lines``, and what ``Folder`` raises."""
     exported = Exported(FORMAT, str(folder.path), files=1)
+    commits = 0
+
+    def told(commit: Commit) -> None:
+        nonlocal commits
+        commits += 1
+        exported.contexts += commit.first_version == 1
+        exported.events += commit.event_count
+        exported.messages += sum(
+            isinstance(each, (MessageAppended, StreamStarted)) for each in commit.records
+        )
+        progress(commits)
+
     with folder.file(FILE_NAME) as file:
-        for number, block in enumerate(lines(store, contexts)):
-            file.write(block)
-            progress(number)
-            exported.contexts += b',"version":1,"recorded_at":' in block[:_FACTS_BYTES]
-            exported.events += block.count(b"\n")
-    exported.events -= 2  # the first and the last line
+        file.writelines(lines(store, contexts, told))
     return exported

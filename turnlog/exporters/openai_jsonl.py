@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, Iterator, Sequence
+from collections.abc import AsyncIterable, Sequence
 from typing import Any, Final, assert_never, cast
-from uuid import UUID
 
 import msgspec
 
@@ -24,7 +23,7 @@ from eventstore.content import (
 from projections.answers import ContextState
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
-from turnlog.exporters.messages import Told, along, told
+from turnlog.exporters.messages import Contents, Told
 from turnlog.facade import Turnlog
 
 FORMAT: Final = "openai_jsonl"
@@ -34,7 +33,9 @@ FILE_NAME: Final = "conversations.jsonl"
 _encode: Final = msgspec.json.Encoder().encode
 
 
-async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, progress: Progress) -> Exported:
+async def export(
+    log: Turnlog, contexts: AsyncIterable[ContextState], folder: Folder, progress: Progress
+) -> Exported:
     """Write a line for each branch of the contexts that has messages. Memory holds one conversation.
 
     What the shape has no place for (reasoning, data, files, attachments, redacted messages) is left out and
@@ -43,10 +44,10 @@ async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, pr
     exported = Exported(FORMAT, str(folder.path))
     with folder.file(FILE_NAME) as file:
         exported.files = 1
-        async for context_id in contexts:
-            state = await log.queries.context(context_id)
+        async for state in contexts:
+            contents = Contents(log, state)
             for branch in state.branches:
-                line = await _conversation(log, state, branch, exported)
+                line = await _conversation(contents, state, branch, exported)
                 if line is None:
                     exported.leave_out("empty branch")
                     continue
@@ -58,14 +59,15 @@ async def export(log: Turnlog, contexts: AsyncIterable[UUID], folder: Folder, pr
 
 
 async def _conversation(
-    log: Turnlog, state: ContextState, branch: str, exported: Exported
+    contents: Contents, state: ContextState, branch: str, exported: Exported
 ) -> dict[str, Json] | None:
     messages: list[dict[str, Json]] = []
-    async for entry in along(log, state, branch):
-        if entry.redacted:
-            exported.leave_out("redacted message")
-            continue
-        messages += _messages(await told(log, state, entry), exported)
+    async for page in contents.pages(branch):
+        async for message in contents.told(page):
+            if message.entry.redacted:
+                exported.leave_out("redacted message")
+            else:
+                messages += _messages(message, exported)
     if not messages:
         return None
     exported.messages += len(messages)
@@ -94,19 +96,51 @@ def _tools(tools: Json, exported: Exported) -> list[dict[str, Json]]:
     return found
 
 
-def _messages(message: Told, exported: Exported) -> Iterator[dict[str, Json]]:
-    """A message of ours is one of theirs, and one more for each tool's result."""
+def _messages(message: Told, exported: Exported) -> list[dict[str, Json]]:
+    """A message of ours is one of theirs, and one more for each tool's result.
+
+    A result stands after its call. Where the message itself holds the call, what it says then is another
+    message; else the call is in a message before, and nothing may come between.
+    """
+    ahead: list[dict[str, Json]] = []
+    told: list[dict[str, Json]] = []
+    said: list[Part] = []
+    called: set[str] = set()
+    for part in message.parts:
+        if not isinstance(part, ToolResultPart):
+            said.append(part)
+            if isinstance(part, ToolCallPart):
+                called.add(part.id)
+            continue
+        if part.is_error:
+            exported.leave_out("tool error mark")
+        result: dict[str, Json] = {
+            "role": "tool",
+            "tool_call_id": part.call_id,
+            "content": _text(part.content),
+        }
+        if part.call_id in called:
+            told += _said(message, said, exported)
+            told.append(result)
+            said.clear()
+        else:
+            ahead.append(result)
+    told = [*ahead, *told, *_said(message, said, exported)]
+    if not told:
+        exported.leave_out("message without content")
+    return told
+
+
+def _said(message: Told, parts: Sequence[Part], exported: Exported) -> list[dict[str, Json]]:
+    """The message that says these parts, if the shape has a place for any of them."""
     content: list[dict[str, Json]] = []
     calls: list[dict[str, Json]] = []
-    results: list[dict[str, Json]] = []
     refusals: list[str] = []
-    for part in message.parts:
+    for part in parts:
         match part:
             case ToolCallPart():
                 function = {"name": part.name, "arguments": part.arguments}
                 calls.append({"id": part.id, "type": "function", "function": function})
-            case ToolResultPart():
-                results.append({"role": "tool", "tool_call_id": part.call_id, "content": _text(part.content)})
             case RefusalPart():
                 refusals.append(part.text)
             case _:
@@ -115,22 +149,16 @@ def _messages(message: Told, exported: Exported) -> Iterator[dict[str, Json]]:
                     exported.leave_out(f"{part.__struct_config__.tag} part")
                 else:
                     content.append(piece)
-    yield from results
-    role = message.entry.role
-    if role == "tool" and results and not content:
-        return
     if not (content or calls or refusals):
-        if not results:
-            exported.leave_out("message without content")
-        return
-    if role == "tool":  # without a call to answer it is what the program around the model said
-        role = "user"
+        return []
+    # Of a tool, without a call to answer, it is what the program around the model said.
+    role = "user" if message.entry.role == "tool" else message.entry.role
     theirs: dict[str, Json] = {"role": role, "content": _joined(content)}
     if calls:
         theirs["tool_calls"] = calls
     if refusals:
         theirs["refusal"] = "".join(refusals)
-    yield theirs
+    return [theirs]
 
 
 def _piece(part: Part) -> dict[str, Json] | None:

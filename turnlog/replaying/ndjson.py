@@ -12,6 +12,7 @@ from uuid import UUID
 
 import msgspec
 
+from eventstore.body import request_digest
 from eventstore.commits import Append, pack
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, Event
@@ -19,7 +20,7 @@ from eventstore.limits import COMMIT_EVENTS_MAX
 from eventstore.upcasters import UPCASTERS, Chain
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.ndjson import Facts, Line, marked
+from turnlog.ndjson import REPLAYED, Facts, Line, marked
 from turnlog.replaying import lines as line_reading
 from turnlog.replaying.lines import LINE_BYTES_MAX, Bad
 from turnlog.replaying.transforming import Replay, Transform
@@ -76,7 +77,8 @@ class _Commit(msgspec.Struct):
     @property
     def facts(self) -> Facts:
         """What its first line says."""
-        return Facts(cast("int", self.line.recorded_at), self.line.commit_id, self.line.metadata)
+        line = self.line
+        return Facts(cast("int", line.recorded_at), line.commit_id, line.request_digest, line.metadata)
 
 
 class _File:
@@ -118,14 +120,21 @@ class _File:
         self._released = True
 
     def _append(self, commit: _Commit) -> Iterator[Append | Problem]:
-        context_id, first_version = commit.context_id, commit.line.version
+        context_id, first_version, records = commit.context_id, commit.line.version, pack(commit.events)
         facts = marked(context_id, first_version, commit.facts)
         if facts.metadata == commit.facts.metadata:
-            reason = "its metadata has no room for when it was recorded and which id it had"
-            yield Problem(self._name, "metadata_full", reason, f"line {commit.number}", context_id)
+            taken = REPLAYED in (facts.metadata or {})
+            code, why = ("metadata_taken", "another") if taken else ("metadata_full", "no room for a")
+            reason = (
+                f"its metadata has {why} {REPLAYED}: when it was recorded and which id it had is not kept"
+            )
+            yield Problem(self._name, code, reason, f"line {commit.number}", context_id)
         try:
+            digest = facts.request_digest
+            if digest is None and commit.line.commit_id is not None:
+                digest = request_digest(records, commit.line.metadata)
             append = self._replay.append(
-                context_id, first_version, pack(commit.events), facts.commit_id, facts.metadata
+                context_id, first_version, records, facts.commit_id, facts.metadata, digest
             )
         except Refused as error:
             yield self._left(context_id, commit.number, error.code, error.message)
@@ -203,8 +212,11 @@ def _misplaced(commit: _Commit | None, number: int, line: Line, size: int) -> Ba
         if line.events > COMMIT_EVENTS_MAX:
             return bad("commit_too_large", f"a commit takes at most {COMMIT_EVENTS_MAX:,} events")
         return None
-    facts = (line.context_id, line.recorded_at, line.events, line.commit_id, line.metadata)
-    if any(fact is not None for fact in facts) or line.version != commit.line.version + len(commit.events):
+    facts = (line.context_id, line.recorded_at, line.events, line.commit_id)
+    more = (line.request_digest, line.metadata)
+    if any(fact is not None for fact in (*facts, *more)) or line.version != commit.line.version + len(
+        commit.events
+    ):
         return bad("line_out_of_place", "it does not go on from the line before it")
     if commit.bytes + size > LINE_BYTES_MAX:
         return bad("commit_too_large", f"a commit's lines have at most {LINE_BYTES_MAX:,} bytes")

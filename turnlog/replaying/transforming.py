@@ -76,10 +76,12 @@ class Replay:
         records: tuple[Record, ...],
         commit_id: UUID | None,
         metadata: dict[str, Json] | None,
+        request_digest: bytes | None,
     ) -> Append | None:
         """The append that writes a commit again; None when nothing is left of it.
 
-        It expects the very version that the context has by then. Raises ``Refused`` with code
+        ``request_digest`` goes with it, transformed or not: whoever repeats the request is told the same. It
+        expects the very version that the context has by then. Raises ``Refused`` with code
         ``invalid_transform`` when the transform fails.
         """
         expected = first_version - 1
@@ -90,7 +92,9 @@ class Replay:
             records = tuple(self._events(context_id, first_version, records, self._transform))
             if not records:
                 return None
-        return Append(context_id, records, expected, commit_id, metadata, EPOCH)
+        return Append(
+            context_id, records, expected, commit_id, metadata, EPOCH, request_digest=request_digest
+        )
 
     def _events(
         self, context_id: UUID, version: int, records: tuple[Record, ...], transform: Transform

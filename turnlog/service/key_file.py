@@ -186,6 +186,18 @@ def _checked(key: Key) -> Key:
 
 
 @contextmanager
+def carried_over(source: Path, target: Path) -> Generator[None]:
+    """The keys of a data directory are those of another too, and nobody changes either in the block.
+
+    A directory that never had keys leaves the other as it is. Raises what ``read`` raises.
+    """
+    with _locked(source) as keys, _locked(target):
+        if path_in(source).exists():
+            _replace(path_in(target), keys)
+        yield
+
+
+@contextmanager
 def _locked(directory: Path) -> Generator[tuple[StoredKey, ...]]:
     """The keys as they are, while nobody else changes them."""
     path = path_in(directory)
