@@ -13,6 +13,7 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
+from turnlog.importers.conversation import Problem
 from turnlog.importers.detecting import Claiming
 from turnlog.importers.source.files import Source, Unreadable
 
@@ -121,6 +122,24 @@ def test_a_conflict_is_told_with_both_texts(terminal: Terminal, source: Path) ->
     assert ran.code == 1
     assert f'message {first.id} role: "system" in the source, "user" here' in ran.err
     assert "1 updated" in ran.out
+
+
+def test_nothing_that_a_terminal_obeys_is_printed(
+    terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "\x1b]0;owned\x07 \u202egnp \x9b2J"
+    name = "[bold]\x1b[2J.conversation"
+    told = Problem(name, "orphan", f"kept {evil}", evil, warning=True)
+    write(source, [conversation("odd", branches={evil: None}, warnings=(told,))], name)
+    (source / f"broken{name}").write_bytes(b"\xc1")
+    terminal("import", source, "--yes", "--delete-source")
+    write(source, [conversation("odd", texts=1, branches={evil: identifier("odd", 0)})], name)
+    ran = terminal("import", source, "--yes", "--delete-source")
+    saying(monkeypatch, "yes\n")
+    old = terminal("migrate", "-l", source, "-d")
+    for text in (ran.out, ran.err, old.out, old.err):
+        assert not set(text) & set("\x1b\x07\x9b\u202e")
+    assert "problem broken[bold]␛[2J.conversation" in ran.err, "what looks like markup is text"
 
 
 def test_only_and_workspace(terminal: Terminal, source: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import msgspec
 import pytest
 from conversations import Plain, conversation, identifier, streamed, write
+from jobs import Spoken, contents, run, undone
 from msgspec.structs import replace
 
 import turnlog
@@ -19,9 +19,10 @@ from eventstore.errors import Refused, Unavailable
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message, Problem
 from turnlog.importers.job import backup as backups
-from turnlog.importers.job import batches, report
-from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.job.running import Order, look, plan_undoing, run_import, undo
+from turnlog.importers.job import batches
+from turnlog.importers.job.report import Line
+from turnlog.importers.job.running import Order, look
+from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.source.files import Source
 
 
@@ -34,48 +35,6 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
-
-
-class Spoken(Plain):
-    """Yields what it was given, whatever the source holds."""
-
-    def __init__(self, *items: Conversation | Problem) -> None:
-        self.items = items
-
-    def read(self, source: Source) -> Iterator[Conversation | Problem]:
-        yield from self.items
-
-
-class Imported:
-    """An import and its report."""
-
-    def __init__(self, lines: list[Line], backup: backups.Backup) -> None:
-        self.contexts = [line for line in lines if isinstance(line, ContextLine)]
-        self.problems = [line for line in lines if isinstance(line, ProblemLine)]
-        self.files = {line.path: line for line in lines if isinstance(line, FileLine)}
-        self.backup = backup
-        self.path = sorted(backup.path.glob("report-*.ndjson"))[-1]
-        (self.summary,) = [line for line in lines if isinstance(line, Summary)]
-        (self.header,) = [line for line in lines if isinstance(line, Header)]
-
-
-async def run(log: Turnlog, source: Path, importer: Plain | None = None, **ordered: Any) -> Imported:
-    read = Source(source)
-    backup = backups.back_up(read, source.parent / "backups")
-    lines: list[Line] = []
-    order = Order(read, (importer or Plain(),), **ordered)
-    await run_import(log, order, backup, lines.append)
-    imported = Imported(lines, backup)
-    assert list(report.lines(imported.path)) == lines
-    return imported
-
-
-def contents(source: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in source.iterdir()}
-
-
-async def undone(log: Turnlog, path: Path) -> dict[UUID | str, str]:
-    return {name: outcome async for name, outcome in undo(log, await plan_undoing(log, path))}
 
 
 async def test_contexts_are_brought_over_and_verified(log: Turnlog, source: Path) -> None:

@@ -23,12 +23,14 @@ from turnlog.cli.rendering import identifier
 from turnlog.cli.text import count, duration, one_line, styled
 from turnlog.cli.waiting import progress
 from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Problem
 from turnlog.importers.detecting import detect
 from turnlog.importers.job.backup import Backup, back_up
 from turnlog.importers.job.differences import Difference
-from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.job.running import Hear, Order, look, plan_undoing, run_import
-from turnlog.importers.job.running import undo as undo_all
+from turnlog.importers.job.report import ContextLine, FileLine, Header, Hear, Line, Summary
+from turnlog.importers.job.running import Order, look, run_import
+from turnlog.importers.job.undoing import plan_undoing
+from turnlog.importers.job.undoing import undo as undo_all
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.shapes import plain
 
@@ -216,16 +218,14 @@ def tell_line(output: Output, line: Line) -> None:
             for difference in line.differences:
                 output.say(("differs ", "bad"), what, _difference(difference))
             for warning in line.warnings:
-                output.say(
-                    ("warning ", "changed"), f"{_place(warning.path, warning.place)}: ", warning.reason
-                )
-        case ProblemLine():
+                output.say(("warning ", "changed"), _problem(warning))
+        case Problem():
             style = ("warning ", "changed") if line.warning else ("problem ", "bad")
-            said = f"{_place(line.path, line.place)}: {one_line(line.reason)} ({line.code})"
-            output.say(style, said)
+            output.say(style, f"{_problem(line)} ({line.code})")
         case FileLine():
             if not line.deleted:
-                output.say(("kept ", "changed"), f"{one_line(line.path)}: {line.reason}")
+                style = ("not deleted ", "bad") if line.failed else ("kept ", "changed")
+                output.say(style, f"{one_line(line.path)}: {one_line(line.reason or '')}")
         case Header() | Summary():
             pass
 
@@ -236,8 +236,9 @@ def _difference(difference: Difference) -> Text:
     return styled(f"{where} {one_line(difference.field)}: {expected} in the source, {found} here", "")
 
 
-def _place(path: str, place: str | None) -> str:
-    return one_line(path if place is None else f"{path} {place}")
+def _problem(problem: Problem) -> str:
+    place = problem.path if problem.place is None else f"{problem.path} {problem.place}"
+    return f"{one_line(place)}: {one_line(problem.reason)}"
 
 
 def emitter(output: Output) -> Hear:

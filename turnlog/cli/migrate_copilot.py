@@ -22,7 +22,8 @@ from turnlog.cli.importing import (
 from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line
-from turnlog.importers.job.report import ContextLine, Line, ProblemLine, Summary
+from turnlog.importers.conversation import Problem
+from turnlog.importers.job.report import ContextLine, Line, Summary
 from turnlog.importers.source.files import Source
 
 
@@ -91,7 +92,7 @@ class _Words:
             self.context_ids.append(line.context_id)
             if line.failed:
                 self._failures.append(f"{line.context_id}: {_reason(line)}")
-        elif isinstance(line, ProblemLine) and not line.warning:
+        elif isinstance(line, Problem) and not line.warning:
             self._failures.append(f"{one_line(line.path)}: Load failed: {one_line(line.reason)}")
 
     def tell_summary(self, summary: Summary) -> None:
@@ -117,4 +118,4 @@ def _reason(line: ContextLine) -> str:
     if line.error is not None:
         return f"Save failed: {one_line(line.error.message)}"
     first = (*line.differences, *line.conflicts)[0]
-    return f"Validation failed: {first.field}: {first.expected}, not {first.found}"
+    return one_line(f"Validation failed: {first.field}: {first.expected}, not {first.found}")

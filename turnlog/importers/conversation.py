@@ -98,7 +98,7 @@ class Conversation(msgspec.Struct, frozen=True):
     updated_at: int | None = None
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, tag="problem"):
     """What could not be read, or not as it stands. ``place``: a JSON path or a line.
 
     A ``warning`` is no failure: nothing is missing for it.

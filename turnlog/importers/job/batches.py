@@ -26,9 +26,7 @@ from turnlog.importers.job.report import (
     LISTED_MAX,
     ContextLine,
     Failure,
-    ProblemLine,
     Status,
-    Warned,
 )
 from turnlog.importers.job.verifying import Compared, compare
 from turnlog.importers.source.files import Source
@@ -44,11 +42,15 @@ CHUNK_BYTES: Final = 200
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """``run`` names the import in every context that it brings. ``only``: these contexts, or all."""
+    """``run`` names the import in every context that it brings. ``only``: these contexts, or all.
+
+    ``dry``: nothing is written.
+    """
 
     run: str
     workspace: str | None = None
     only: frozenset[UUID] | None = None
+    dry: bool = False
 
 
 class _Work(msgspec.Struct):
@@ -77,51 +79,55 @@ async def bring_over(
     source: Source,
     importers: Iterable[Claiming],
     settings: Settings,
-    *,
-    dry: bool = False,
-) -> AsyncGenerator[ContextLine | ProblemLine]:
+    not_asked_for: set[str],
+) -> AsyncGenerator[ContextLine | Problem]:
     """Import everything in a source, and tell of each context and each problem.
 
-    With ``dry`` nothing is written, and ``log`` may be None: then everything is new.
+    In a dry run ``log`` may be None: then everything is new. The files of what ``only`` leaves out are added
+    to ``not_asked_for``.
     """
     batch: list[Conversation] = []
     ids: set[UUID] = set()
     size = 0
-    for item in _read(source, importers, settings.only):
+    for item in _read(source, importers, settings.only, not_asked_for):
         if isinstance(item, Problem):
-            yield ProblemLine(item.path, item.code, item.reason, item.place, item.context_id, item.warning)
+            yield item
             continue
         item_bytes = _bytes_of(item)
         if batch and (item.id in ids or len(batch) == BATCH_CONTEXTS or size + item_bytes > BATCH_BYTES):
-            for line in await _bring_batch(log, batch, settings, dry=dry):
+            for line in await _bring_batch(log, batch, settings):
                 yield line
             batch, size = [], 0
             ids.clear()
         batch.append(item)
         ids.add(item.id)
         size += item_bytes
-    for line in await _bring_batch(log, batch, settings, dry=dry):
+    for line in await _bring_batch(log, batch, settings):
         yield line
 
 
 def _read(
-    source: Source, importers: Iterable[Claiming], only: frozenset[UUID] | None
+    source: Source, importers: Iterable[Claiming], only: frozenset[UUID] | None, not_asked_for: set[str]
 ) -> Iterator[Conversation | Problem]:
-    found: set[UUID] = set()
+    found = set[UUID]()
     for importer in importers:
         for item in importer.read(source):
-            if only is None:
-                yield item
-            elif isinstance(item, Conversation):
-                if item.id in only:
+            is_context = isinstance(item, Conversation)
+            context_id = item.id if is_context else item.context_id
+            if only is None or context_id in only:
+                if is_context:
                     found.add(item.id)
-                    yield item
-            elif item.context_id in only:
                 yield item
+            else:
+                not_asked_for.update(_files_of(item) if is_context else (item.path,))
     if only is None:
         yield from unclaimed(source, list(importers))
     for missing in sorted((only or frozenset()) - found):
         yield Problem("", "context_not_found", f"the source has no context {missing}", context_id=missing)
+
+
+def _files_of(conversation: Conversation) -> tuple[str, ...]:
+    return conversation.files or (conversation.origin,)
 
 
 def _bytes_of(conversation: Conversation) -> int:
@@ -134,16 +140,16 @@ def _bytes_of(conversation: Conversation) -> int:
 
 
 async def _bring_batch(
-    log: Turnlog | None, batch: list[Conversation], settings: Settings, *, dry: bool
+    log: Turnlog | None, batch: list[Conversation], settings: Settings
 ) -> list[ContextLine]:
     works = [await _prepare(log, conversation, settings) for conversation in batch]
-    if log is not None and not dry:
+    if log is not None and not settings.dry:
         planned = [work for work in works if work.plan is not None]
         await asyncio.gather(*[_append(log.store, work) for work in planned])
         for work in works:
             if work.error is None:
                 await _verify(log, work, settings)
-    return [_line_of(work, dry=dry) for work in works]
+    return [_line_of(work, dry=settings.dry) for work in works]
 
 
 async def _prepare(log: Turnlog | None, conversation: Conversation, settings: Settings) -> _Work:
@@ -241,7 +247,7 @@ def _line_of(work: _Work, *, dry: bool) -> ContextLine:
         chunks_written=plan.chunks if plan is not None and writes else 0,
         before=work.before,
         version=work.version,
-        files=conversation.files or (conversation.origin,),
+        files=_files_of(conversation),
         difference_count=len(differences),
         differences=tuple(differences[:LISTED_MAX]),
         conflicts=conflicts[:LISTED_MAX],
@@ -256,10 +262,9 @@ def _interrupted(conversation: Conversation) -> int:
     return sum(streamed is not None and streamed.outcome is None for streamed in streams)
 
 
-def _warnings(conversation: Conversation) -> Iterator[Warned]:
-    for problem in conversation.warnings:
-        yield Warned(problem.path, problem.code, problem.reason, problem.place)
+def _warnings(conversation: Conversation) -> Iterator[Problem]:
+    yield from conversation.warnings
     for message in conversation.messages:
         if message.streamed is not None and message.streamed.outcome is None:
             reason = f"the stream of message {message.id} was never finished: it is interrupted"
-            yield Warned(conversation.origin, "stream_interrupted", reason)
+            yield Problem(conversation.origin, "stream_interrupted", reason, warning=True)
