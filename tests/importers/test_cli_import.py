@@ -13,7 +13,7 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
-from turnlog.importers.conversation import Problem
+from turnlog.importers.conversation import Message, Problem
 from turnlog.importers.detecting import Claiming
 from turnlog.importers.source.files import Source, Unreadable
 
@@ -125,20 +125,26 @@ def test_a_conflict_is_told_with_both_texts(terminal: Terminal, source: Path) ->
 
 
 def test_nothing_that_a_terminal_obeys_is_printed(
-    terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     evil = "\x1b]0;owned\x07 \u202egnp \x9b2J"
     name = "[bold]\x1b[2J.conversation"
     told = Problem(name, "orphan", f"kept {evil}", evil, warning=True)
-    write(source, [conversation("odd", branches={evil: None}, warnings=(told,))], name)
+    first = Message(identifier("m"), None, "main", "user", (), message_type="plan", metadata={evil: evil})
+    odd = conversation("odd", messages=(first,), branches={"main": first.id}, warnings=(told,))
+    write(source, [odd], name)
     (source / f"broken{name}").write_bytes(b"\xc1")
-    terminal("import", source, "--yes", "--delete-source")
-    write(source, [conversation("odd", texts=1, branches={evil: identifier("odd", 0)})], name)
-    ran = terminal("import", source, "--yes", "--delete-source")
+    ran = terminal("import", source, "--yes")
+    changed = msgspec.structs.replace(first, metadata={evil: "other"})
+    write(source, [msgspec.structs.replace(odd, messages=(changed,), title="new")], name)
+    again = terminal("import", source, "--yes", "--delete-source")
     saying(monkeypatch, "yes\n")
-    old = terminal("migrate", "-l", source, "-d")
-    for text in (ran.out, ran.err, old.out, old.err):
+    old = terminal("migrate", "-l", source, "-s", terminal.data)
+    for text in (ran.err, again.err, old.out):
+        assert name.replace("\x1b", "␛") in text
         assert not set(text) & set("\x1b\x07\x9b\u202e")
+    assert ("warning" in ran.err, "conflict" in again.err) == (True, True)
+    assert "Validation failed: metadata" in old.out
     assert "problem broken[bold]␛[2J.conversation" in ran.err, "what looks like markup is text"
 
 
