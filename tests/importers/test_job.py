@@ -19,7 +19,7 @@ from eventstore.errors import Refused, Unavailable
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message, Problem
 from turnlog.importers.job import backup as backups
-from turnlog.importers.job import batches
+from turnlog.importers.job import batches, planning
 from turnlog.importers.job.report import Line
 from turnlog.importers.job.running import Order, look
 from turnlog.importers.job.undoing import plan_undoing
@@ -95,6 +95,27 @@ async def test_what_cannot_be_stored_fails_alone(log: Turnlog, source: Path) -> 
     assert codes == ["parent_not_found", "invalid_event", "context_metadata_too_large"]
     assert imported.summary.has_failed
     assert [log.store.version_of(each.id) for each in (orphan, lone, huge)] == [0, 0, 0]
+
+
+async def test_a_context_of_many_commits_is_there_whole_or_not_at_all(
+    log: Turnlog, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "COMMIT_EVENTS_MAX", 3)
+    good, orphan = conversation("good", texts=6), conversation("orphan", texts=6)
+    last = replace(orphan.messages[-1], parent_id=UUID(int=1))
+    orphan = replace(orphan, messages=(*orphan.messages[:-1], last))
+    write(source, [])
+    imported = await run(log, source, Spoken(orphan, good))
+    assert [line.status for line in imported.contexts] == ["failed", "created"]
+    assert (log.store.version_of(orphan.id), imported.summary.verified) == (0, 1)
+    commits = list(log.store.read())
+    assert len(commits) > 4
+    assert [commit.together for commit in commits] == [False, *[True] * (len(commits) - 1)]
+    more = conversation("good", texts=12)
+    later = (await run(log, source, Spoken(more))).contexts[0]
+    assert (later.status, later.verified) == ("updated", True)
+    added = [commit.together for commit in log.store.read(len(commits))]
+    assert added == [False, *[True] * (len(added) - 1)]
 
 
 async def test_a_file_that_does_not_parse_is_a_problem_and_the_rest_goes_on(

@@ -13,7 +13,6 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.commits import Append
 from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.facade import Turnlog
@@ -195,17 +194,10 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
 async def _append(store: EventStore, work: _Work) -> None:
     assert work.plan is not None, "only what is planned is appended"
     try:
-        await _append_together(store, work.plan.appends)
+        await store.append_together(work.plan.appends)
     except TurnlogError as error:
         work.error = Failure(error.code, error.message)
         work.created &= not isinstance(error, Refused)  # otherwise it may have been written
-
-
-async def _append_together(store: EventStore, appends: tuple[Append, ...]) -> None:
-    """Append commits of one context, in order. Raises the first error."""
-    for outcome in await store.append_many(appends):
-        if isinstance(outcome, TurnlogError):
-            raise outcome
 
 
 async def _verify(log: Turnlog, work: _Work, settings: Settings) -> None:
