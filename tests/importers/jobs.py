@@ -10,7 +10,7 @@ from uuid import UUID
 from conversations import Plain
 
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation, Problem
+from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.job import backup as backups
 from turnlog.importers.job import report
 from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, Summary
@@ -42,11 +42,15 @@ class Imported:
         (self.header,) = [line for line in lines if isinstance(line, Header)]
 
 
-async def run(log: Turnlog, source: Path, importer: Plain | None = None, **ordered: Any) -> Imported:
+async def run(
+    log: Turnlog, source: Path, importer: Importer | tuple[Importer, ...] = (), **ordered: Any
+) -> Imported:
+    """Import a source, with the tests' own importer unless given; its report is what was heard."""
     read = Source(source)
     backup = backups.back_up(read, source.parent / "backups")
     lines: list[Line] = []
-    order = Order(read, (importer or Plain(),), **ordered)
+    importers = importer if isinstance(importer, tuple) else (importer,)
+    order = Order(read, importers or (Plain(),), **ordered)
     await run_import(log, order, backup, lines.append)
     imported = Imported(lines, backup)
     assert list(report.lines(imported.path)) == lines
@@ -54,8 +58,10 @@ async def run(log: Turnlog, source: Path, importer: Plain | None = None, **order
 
 
 def contents(source: Path) -> dict[str, bytes]:
+    """The files of a folder."""
     return {path.name: path.read_bytes() for path in source.iterdir()}
 
 
 async def undone(log: Turnlog, path: Path) -> dict[UUID | str, str]:
+    """Undo an import by its report; what came of each file and context."""
     return {name: outcome async for name, outcome in undo(log, await plan_undoing(log, path))}

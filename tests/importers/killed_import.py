@@ -16,7 +16,7 @@ from typing import Any, Final
 from conversations import Plain
 
 from turnlog.cli import importing, main
-from turnlog.importers.detecting import Claiming
+from turnlog.importers.conversation import Importer
 from turnlog.importers.job import backup, batches, deleting
 from turnlog.importers.source.files import Source
 
@@ -24,7 +24,7 @@ BATCH: Final = 4
 """Contexts in a batch: there are to be several."""
 
 
-def found(source: Source, insist: str | None) -> list[Claiming]:
+def found(source: Source, insist: str | None) -> list[Importer]:
     del source, insist
     return [Plain()]
 

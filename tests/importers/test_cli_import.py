@@ -13,12 +13,11 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
-from turnlog.importers.conversation import Message, Problem
-from turnlog.importers.detecting import Claiming
+from turnlog.importers.conversation import Importer, Message, Problem
 from turnlog.importers.source.files import Source, Unreadable
 
 
-def detect(source: Source, insist: str | None) -> list[Claiming]:
+def detect(source: Source, insist: str | None) -> list[Importer]:
     importer = Plain()
     if insist not in (None, importer.format) or not importer.recognises(source):
         raise Unreadable("", "nothing_recognised", "no such format here")

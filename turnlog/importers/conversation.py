@@ -121,6 +121,10 @@ class Importer(Protocol):
         """Whether the source holds this format, by shape and not by names of folders."""
         ...
 
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether a file is of this format, sound or not: reading says what is to be said of it."""
+        ...
+
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
         """Everything in it, one at a time: memory holds one conversation. Never raises for what it reads."""
         ...

@@ -16,8 +16,8 @@ import msgspec
 from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.detecting import Claiming, unclaimed
+from turnlog.importers.conversation import Conversation, Importer, Problem
+from turnlog.importers.detecting import unclaimed
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.recording import copies_in, digest_of
@@ -28,6 +28,7 @@ from turnlog.importers.job.report import (
     Status,
 )
 from turnlog.importers.job.verifying import Compared, compare
+from turnlog.importers.source.fields import problem_of
 from turnlog.importers.source.files import Source
 
 BATCH_CONTEXTS: Final = 256
@@ -35,6 +36,9 @@ BATCH_CONTEXTS: Final = 256
 
 BATCH_BYTES: Final = 8 * 1024 * 1024
 """What the conversations of a batch take in memory, roughly; a larger one is a batch by itself."""
+
+NOT_A_CONVERSATION: Final = "not_a_conversation"
+"""The code of what an importer says of a file that has the kind of its own, and not their shape."""
 
 MESSAGE_BYTES: Final = 1_000
 CHUNK_BYTES: Final = 200
@@ -76,7 +80,7 @@ class _Work(msgspec.Struct):
 async def bring_over(
     log: Turnlog | None,
     source: Source,
-    importers: Iterable[Claiming],
+    importers: Iterable[Importer],
     settings: Settings,
     not_asked_for: set[str],
 ) -> AsyncGenerator[ContextLine | Problem]:
@@ -106,23 +110,37 @@ async def bring_over(
 
 
 def _read(
-    source: Source, importers: Iterable[Claiming], only: frozenset[UUID] | None, not_asked_for: set[str]
+    source: Source, importers: Iterable[Importer], only: frozenset[UUID] | None, not_asked_for: set[str]
 ) -> Iterator[Conversation | Problem]:
-    found = set[UUID]()
-    for importer in importers:
-        for item in importer.read(source):
-            is_context = isinstance(item, Conversation)
-            context_id = item.id if is_context else item.context_id
-            if only is None or context_id in only:
-                if is_context:
-                    found.add(item.id)
-                yield item
-            else:
-                not_asked_for.update(_files_of(item) if is_context else (item.path,))
+    importers, found = list(importers), set[UUID]()
+    for item in _read_all(source, importers):
+        is_context = isinstance(item, Conversation)
+        context_id = item.id if is_context else item.context_id
+        if only is None or context_id in only:
+            if is_context:
+                found.add(item.id)
+            yield item
+        else:
+            not_asked_for.update(_files_of(item) if is_context else (item.path,))
     if only is None:
-        yield from unclaimed(source, list(importers))
+        yield from map(problem_of, source.left_out())
+        yield from unclaimed(source, importers)
     for missing in sorted((only or frozenset()) - found):
         yield Problem("", "context_not_found", f"the source has no context {missing}", context_id=missing)
+
+
+def _read_all(source: Source, importers: list[Importer]) -> Iterator[Conversation | Problem]:
+    """What all importers say; of a file that several take for theirs, one tells what is wrong with it."""
+    told: dict[str, Importer] = {}
+    for importer in importers:
+        others = [other for other in importers if other is not importer]
+        for item in importer.read(source):
+            if (
+                isinstance(item, Conversation)
+                or not any(other.claims(source, item.path) for other in others)
+                or (item.code != NOT_A_CONVERSATION and told.setdefault(item.path, importer) is importer)
+            ):
+                yield item
 
 
 def _files_of(conversation: Conversation) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import msgspec
 from eventstore.environment import sync_directory
 from eventstore.units import format_time, wall_clock_us
 from turnlog.facade import Turnlog
-from turnlog.importers.detecting import Claiming
+from turnlog.importers.conversation import Importer
 from turnlog.importers.job import report
 from turnlog.importers.job.backup import Backup
 from turnlog.importers.job.batches import Settings, bring_over
@@ -30,7 +30,7 @@ class Order(msgspec.Struct, frozen=True):
     """What is asked for."""
 
     source: Source
-    importers: tuple[Claiming, ...]
+    importers: tuple[Importer, ...]
     workspace: str | None = None
     only: frozenset[UUID] | None = None
     delete: bool = False
