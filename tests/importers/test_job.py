@@ -14,10 +14,10 @@ from jobs import Spoken, contents, run, undone
 from msgspec.structs import replace
 
 import turnlog
-from eventstore.content import TextPart
+from eventstore.content import DataPart, TextPart
 from eventstore.errors import Refused, Unavailable
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation, Message, Problem
+from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 from turnlog.importers.job import backup as backups
 from turnlog.importers.job import batches, planning
 from turnlog.importers.job.report import Line
@@ -68,6 +68,40 @@ async def test_many_contexts_share_batches_and_two_copies_of_one_do_not(log: Tur
     assert [line.status for line in imported.contexts[-2:]] == ["updated", "unchanged"]
     assert all(line.verified for line in imported.contexts)
     assert (await log.queries.context(newer.id)).message_count == 3
+
+
+@pytest.mark.parametrize("where", ["chunks", "data", "metadata", "attributes", "kept", "surrogate"])
+async def test_a_batch_is_bounded_by_all_that_its_contexts_hold(
+    where: str, log: Turnlog, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH_BYTES", 100_000)
+    large, message = "x" * 60_000, conversation(texts=1).messages[0]
+    inside: dict[str, dict[str, Any]] = {
+        "chunks": {"parts": (), "streamed": streamed(large)},
+        "data": {"parts": (DataPart({"large": large}),)},
+        "metadata": {"metadata": {"large": large}},
+        "surrogate": {"parts": (TextPart("\ud800"),)},
+    }
+    beside: dict[str, dict[str, Any]] = {
+        "attributes": {"attributes": {"large": large}},
+        "kept": {"kept": (Kept("large", {"large": large}),)},
+    }
+    read = 0
+
+    class Counting(Plain):
+        def read(self, source: Source) -> Iterator[Conversation | Problem]:
+            nonlocal read
+            for number in range(5):
+                read += 1
+                one = replace(message, id=identifier("m", number), **inside.get(where, {}))
+                fields = {"messages": (one,), "branches": {"main": one.id}} | beside.get(where, {})
+                yield conversation(number, **fields)
+
+    write(source, [])
+    lines = batches.bring_over(log, Source(source), [Counting()], batches.Settings("run"), set())
+    await anext(lines)
+    assert read == 2
+    await lines.aclose()
 
 
 async def test_what_was_changed_here_since_is_no_failure_of_the_next_run(log: Turnlog, source: Path) -> None:

@@ -20,7 +20,7 @@ from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.detecting import unclaimed
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
-from turnlog.importers.job.recording import copies_in, digest_of
+from turnlog.importers.job.recording import bytes_of, copies_in, digest_of
 from turnlog.importers.job.report import (
     LISTED_MAX,
     ContextLine,
@@ -40,8 +40,8 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 NOT_A_CONVERSATION: Final = "not_a_conversation"
 """The code of what an importer says of a file that has the kind of its own, and not their shape."""
 
-MESSAGE_BYTES: Final = 1_000
-CHUNK_BYTES: Final = 200
+CHUNK_BYTES: Final = 150
+"""What a chunk takes in memory beside what it takes encoded."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -148,12 +148,12 @@ def _files_of(conversation: Conversation) -> tuple[str, ...]:
 
 
 def _bytes_of(conversation: Conversation) -> int:
-    size = MESSAGE_BYTES
-    for message in conversation.messages:
-        size += MESSAGE_BYTES + sum(len(getattr(part, "text", "")) for part in message.parts)
-        if message.streamed is not None:
-            size += CHUNK_BYTES * len(message.streamed.chunks)
-    return size
+    """What a conversation takes in memory, roughly. What cannot be stored is a batch by itself."""
+    chunks = sum(len(message.streamed.chunks) for message in conversation.messages if message.streamed)
+    try:
+        return bytes_of(conversation) + CHUNK_BYTES * chunks
+    except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError):
+        return BATCH_BYTES
 
 
 async def _bring_batch(
