@@ -143,6 +143,7 @@ LAYERS: Final = (
     "turnlog.importers.job.backup",
     "turnlog.importers.job.report",
     "turnlog.importers.job.deleting",
+    "turnlog.importers.job.renaming",
     "turnlog.importers.job.batches",
     "turnlog.importers.job.undoing",
     "turnlog.importers.job.running",

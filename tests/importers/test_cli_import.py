@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -201,6 +202,46 @@ def test_a_source_that_is_missing_or_unknown_is_refused(terminal: Terminal, data
     (data_dir / "empty").mkdir()
     assert terminal("import", data_dir / "empty", "--yes").code == 2
     assert not terminal.data.exists()
+
+
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize("which", ["folder", "file", "data", "backups", "above"])
+def test_a_place_whose_name_is_not_utf_8_is_refused(
+    which: str, terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    odd, place, backups = data_dir / NOT_UTF_8, source, data_dir / "backups"
+    match which:
+        case "folder":
+            place = source.rename(odd)
+        case "file":
+            place = next(source.iterdir()).rename(odd)
+        case "above":
+            odd.mkdir()
+            place = source.rename(odd / "source")
+        case "data":
+            terminal.data = odd
+        case _:
+            backups = odd
+    ran = terminal("import", place, "--yes", "--json", "--backup-dir", backups)
+    assert (ran.code, ran.error["code"]) == (2, "invalid_argument")
+    assert "is not UTF-8" in ran.error["message"]
+    assert not backups.exists()
+
+
+def test_a_file_whose_name_is_not_utf_8_is_told_and_the_rest_goes_on(
+    terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    (source / NOT_UTF_8).write_text("x")
+    (source / f"{NOT_UTF_8}s").mkdir()
+    (source / f"{NOT_UTF_8}s" / "below.conversation").write_text("x")
+    ran = terminal("import", source, "--yes", "--delete-source")
+    assert ran.code == 1
+    assert r"problem caf\xe9: its name is not UTF-8 (name_not_utf8)" in ran.err
+    assert r"problem caf\xe9s/below.conversation: " in ran.err
+    assert "3 created" in ran.out
+    assert sorted(source.iterdir()) == [source / NOT_UTF_8, source / f"{NOT_UTF_8}s"]
 
 
 def test_migrate_speaks_the_words_of_the_old_tool(

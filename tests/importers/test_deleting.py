@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from conversations import conversation, identifier, write
-from jobs import contents, run, undone
+from jobs import Spoken, contents, run, undone
 
 import turnlog
 from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Problem
 from turnlog.importers.job import deleting, report
 from turnlog.importers.job.report import FileLine
 
@@ -123,3 +124,15 @@ async def test_what_a_cut_report_does_not_tell_any_more_is_put_back(log: Turnlog
     imported.path.write_bytes(b"".join(lines[:-3]))  # it died before it could tell of the last two
     await undone(log, imported.path)
     assert contents(source) == there
+
+
+async def test_what_is_told_of_a_context_keeps_its_files_also_under_another_id(
+    log: Turnlog, source: Path
+) -> None:
+    copy = conversation()
+    write(source, [copy], "one.conversation")
+    await undone(log, (await run(log, source)).path)
+    lost = Problem("elsewhere", "unreadable", "a part of it", context_id=copy.id)
+    imported = await run(log, source, Spoken(lost, copy), delete=True)
+    assert imported.contexts[0].context_id != copy.id
+    assert imported.files["one.conversation"].reason == "kept_together"

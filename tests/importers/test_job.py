@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 import turnlog
 from eventstore.content import DataPart, TextPart
 from eventstore.errors import Refused, Unavailable
+from eventstore.events import ContextDeleted
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 from turnlog.importers.job import backup as backups
@@ -254,9 +256,41 @@ async def test_undoing_deletes_the_contexts_and_puts_the_files_back(log: Turnlog
     }
     assert [context.id for context in (await log.queries.contexts()).items] == [before.id]
     assert set((await undone(log, imported.path)).values()) == {"there", "deleted_before"}
-    again = await run(log, source)
-    codes = [line.error.code for line in again.contexts if line.error is not None]
-    assert codes == ["context_deleted"] * 3
+
+
+async def test_what_was_undone_is_imported_again_under_other_ids(log: Turnlog, source: Path) -> None:
+    write(source, [conversation(n, texts=4) for n in range(2)])
+    sources = {identifier(0), identifier(1)}
+    seen = set[UUID]()
+    for _ in range(3):
+        imported = await run(log, source)
+        assert (imported.summary.created, imported.summary.verified) == (2, 2)
+        assert {line.source_id for line in imported.contexts} == sources
+        ids = {line.context_id for line in imported.contexts}
+        assert not ids & seen
+        seen |= ids
+        assert {context.id for context in (await log.queries.contexts()).items} == ids
+        again = await run(log, source)
+        assert (again.summary.unchanged, again.summary.verified) == (2, 2)
+        assert set((await undone(log, imported.path)).values()) == {"deleted"}
+    write(source, [conversation(n, texts=6) for n in range(2)])
+    longer = await run(log, source, delete=True)
+    assert (longer.summary.created, longer.summary.messages, longer.summary.files_deleted) == (2, 12, 2)
+    noted = (await log.queries.context(longer.contexts[0].context_id)).attributes["import"]
+    assert isinstance(noted, dict)
+    assert noted["source_id"] == str(longer.contexts[0].source_id)
+
+
+async def test_what_was_deleted_by_hand_is_not_brought_back(log: Turnlog, source: Path) -> None:
+    write(source, [conversation()])
+    await run(log, source)
+    await log.store.append(identifier("one"), [ContextDeleted("no longer wanted")])
+    again = await run(log, source, delete=True)
+    (line,) = again.contexts
+    assert line.error is not None
+    assert (line.status, line.error.code) == ("failed", "context_deleted")
+    assert str(line.context_id) in line.error.message
+    assert len(contents(source)) == 1
 
 
 async def test_undoing_overwrites_nothing(log: Turnlog, source: Path) -> None:

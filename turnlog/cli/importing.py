@@ -75,8 +75,8 @@ async def import_(
         yes: do not ask.
     """
     output = Output(options.json)
+    check_places(source, options.data, backup_dir)
     order = order_of(source, format_, _ids(only), workspace, report, delete=delete_source)
-    refuse_inside(order.source, options.data, backup_dir)
     hear = emitter(output)
     if dry_run:
         return answer(output, await look_at(order, options, output, hear), dry=True)
@@ -146,9 +146,15 @@ def order_of(
     return Order(read, importers, workspace, only, delete, report)
 
 
-def refuse_inside(source: Source, *others: Path) -> None:
-    """The data and the backups must not be in the source: they would be copied, into themselves."""
-    root = source.root.resolve()
+def check_places(source: Path, *others: Path) -> None:
+    """Refuse places that a report cannot name, and data or backups in the source: they would be copied."""
+    root = source.resolve()
+    for place in (source, *others):
+        try:
+            str(place.resolve()).encode()
+        except UnicodeEncodeError:
+            what = f"the name of {one_line(str(place))} is not UTF-8: rename it"
+            raise Refused("invalid_argument", what) from None
     for other in others:
         if other.resolve().is_relative_to(root):
             raise Refused("invalid_argument", f"{one_line(str(other))} is inside the source")

@@ -13,11 +13,11 @@ from turnlog.cli.importing import (
     BACKUPS,
     Flag,
     bring,
+    check_places,
     confirmed,
     emitter,
     look_at,
     order_of,
-    refuse_inside,
 )
 from turnlog.cli.options import DEFAULTS, Options
 from turnlog.cli.output import Output
@@ -49,13 +49,13 @@ async def migrate(
     """
     output = Output(options.json)
     options = replace(options, data=storage_dir or options.data)
+    check_places(legacy_dir, options.data, backup_dir)
     words = _Words(output)
     words.say("=== Storage Migration Tool ===")
     if legacy_dir.is_dir() and next(Source(legacy_dir).files(), None) is None:
         words.say("No legacy contexts found.")
         return 0
     order = order_of(legacy_dir, None, delete=delete_legacy)
-    refuse_inside(order.source, options.data, backup_dir)
     found = await look_at(order, options, output, emitter(output) if dry_run and output.json else words.found)
     words.say(f"Found {found.contexts} legacy contexts:")
     for number, context_id in enumerate(words.context_ids, 1):

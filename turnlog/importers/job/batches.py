@@ -21,6 +21,7 @@ from turnlog.importers.detecting import unclaimed
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.recording import bytes_of, copies_in, digest_of
+from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
     LISTED_MAX,
     ContextLine,
@@ -57,9 +58,13 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class _Work(msgspec.Struct):
-    """One conversation on its way. ``compared``: with all that was there, when nothing is new in it."""
+    """One conversation on its way; ``source_id`` is its id in the source.
+
+    ``compared``: with all that was there, when nothing is new in it.
+    """
 
     conversation: Conversation
+    source_id: UUID
     plan: Plan | None = None
     compared: Compared | None = None
     created: bool = False
@@ -170,8 +175,10 @@ async def _bring_batch(
 
 
 async def _prepare(log: Turnlog | None, conversation: Conversation, settings: Settings) -> _Work:
-    work = _Work(conversation)
+    work = _Work(conversation, conversation.id)
     try:
+        if log is not None:
+            work.conversation = conversation = not_undone(log, conversation)
         version = 0 if log is None else log.store.version_of(conversation.id)
         if log is None or version == 0:
             work.plan = plan_new(conversation, settings.workspace, settings.run)
@@ -193,7 +200,7 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
     if state.deleted:
         raise Refused(
             "context_deleted",
-            "the context was deleted, by hand or as an import was undone: import into another data directory",
+            f"context {conversation.id} was deleted here, and that is for ever: import it into another store",
         )
     copies = copies_in(state.attributes)
     work.created = bool(copies) and copies[0].run == settings.run
@@ -246,6 +253,7 @@ def _line_of(work: _Work, *, dry: bool) -> ContextLine:
     warnings = conversation.warnings
     return ContextLine(
         conversation.id,
+        work.source_id,
         conversation.origin,
         conversation.format,
         work.status,

@@ -33,7 +33,7 @@ def delete_verified(
     named = frozenset(kept)
     for line in report.lines(written):
         if isinstance(line, ContextLine) and not (
-            line.verified and line.context_id not in partly and named.isdisjoint(line.files)
+            line.verified and line.source_id not in partly and named.isdisjoint(line.files)
         ):
             for name in line.files:
                 kept.setdefault(name, "not_verified" if not line.verified else "kept_together")

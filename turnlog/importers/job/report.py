@@ -52,11 +52,13 @@ class Failure(msgspec.Struct, frozen=True):
 class ContextLine(msgspec.Struct, frozen=True, tag="context"):
     """A context: what was found, what was written, and whether it was verified.
 
+    ``source_id``: its id in the source; it has another where an earlier import of it was undone.
     ``created``: this import made it, now or before it was interrupted. ``conflicts`` are differences that no
     event can bring forward, ``differences`` all others that the verification found.
     """
 
     context_id: UUID
+    source_id: UUID
     origin: str
     format: str
     status: Status

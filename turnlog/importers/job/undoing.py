@@ -15,6 +15,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.job import report
 from turnlog.importers.job.backup import restore
 from turnlog.importers.job.recording import copies_in
+from turnlog.importers.job.renaming import UNDONE
 from turnlog.importers.job.report import ContextLine, FileLine, Header
 
 
@@ -90,7 +91,7 @@ async def _tombstoned(log: Turnlog, context_ids: list[UUID], run: str) -> AsyncG
         if state.deleted:
             yield context_id, "deleted_before"
             continue
-        await log.store.append(context_id, [ContextDeleted(f"import {run} undone")])
+        await log.store.append(context_id, [ContextDeleted(f"{UNDONE} {run}")])
         yield context_id, "deleted"
 
 
