@@ -96,8 +96,8 @@ async def test_a_batch_is_bounded_by_all_that_its_contexts_hold(
             for number in range(5):
                 read += 1
                 one = replace(message, id=identifier("m", number), **inside.get(where, {}))
-                fields = {"messages": (one,), "branches": {"main": one.id}} | beside.get(where, {})
-                yield conversation(number, **fields)
+                fields: dict[str, Any] = {"messages": (one,), "branches": {"main": one.id}}
+                yield conversation(number, **(fields | beside.get(where, {})))
 
     write(source, [])
     lines = batches.bring_over(log, Source(source), [Counting()], batches.Settings("run"), set())
