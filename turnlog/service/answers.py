@@ -68,6 +68,18 @@ def _struct(value: object) -> object:
     return plain(cast("msgspec.Struct", value))
 
 
+def outcome(context_id: UUID, committed: Committed, message_id: UUID | None = None) -> Written:
+    """What an append did."""
+    return Written(
+        context_id,
+        committed.position,
+        committed.version,
+        committed.recorded_at,
+        committed.written,
+        message_id,
+    )
+
+
 def written(
     context_id: UUID,
     committed: Committed,
@@ -77,16 +89,8 @@ def written(
     status_code: int | None = None,
 ) -> Answer[Written]:
     """The answer to an append."""
-    body = Written(
-        context_id,
-        committed.position,
-        committed.version,
-        committed.recorded_at,
-        committed.written,
-        message_id,
-    )
     return Answer(
-        body,
+        outcome(context_id, committed, message_id),
         position=committed.position,
         etag=committed.version,
         location=location,
