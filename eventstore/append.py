@@ -26,17 +26,17 @@ from eventstore.events import (
     MILESTONES,
     ChunkRun,
     Event,
-    ForkedFrom,
     MessageAppended,
     Record,
     StreamStarted,
 )
 from eventstore.filing import Filing
+from eventstore.known import Known
 from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX
 from eventstore.log import Log
 from eventstore.models import Models
 from eventstore.request import Request
-from eventstore.rules import StoredChunk, check
+from eventstore.rules import check
 from eventstore.stored import Head
 from eventstore.units import Clock
 
@@ -85,8 +85,19 @@ class Appender:
         """The time of the appends to come in this transaction, for commits that are written again."""
         self._now = max(at, self._recorded_at)
 
-    def append(self, txn: lmdb.Transaction, request: Request) -> Committed:
-        """Put one commit, or find that it is there already. Raises ``Refused`` with nothing put."""
+    def append_together(self, txn: lmdb.Transaction, request: Request) -> list[Committed]:
+        """Put several commits. When one is refused, abort the transaction and ``forget``."""
+        before, outcomes = self._position, list[Committed]()
+        for each in (request, *request.rest):
+            outcomes.append(self.append(txn, each, together=self._position > before))
+            self._flush(txn)  # memory holds one: each may be as large as a commit can be
+        return outcomes
+
+    def append(self, txn: lmdb.Transaction, request: Request, *, together: bool = False) -> Committed:
+        """Put one commit, or find that it is there already. Raises ``Refused`` with nothing put.
+
+        ``together``: it is visible only together with the commit before it.
+        """
         append = request.append
         if request.commit_id is not None:
             known = self._known_commit(txn, request, request.commit_id)
@@ -97,22 +108,24 @@ class Appender:
             self._check_expected(txn, model, append)
         stream = _continued_stream(model, request)
         if stream is None:
-            return self._append_checked(txn, request, model)
-        self._put(request, request.prepared, model)
+            return self._append_checked(txn, request, model, together)
+        self._put(request, request.prepared, model, together)
         evolve_chunks(model, stream, request.prepared.event_count)
         return self._appended(request.context_key, model, request.prepared.event_count)
 
-    def _append_checked(self, txn: lmdb.Transaction, request: Request, model: WriteModel) -> Committed:
+    def _append_checked(
+        self, txn: lmdb.Transaction, request: Request, model: WriteModel, together: bool
+    ) -> Committed:
         append, prepared = request.append, request.prepared
         self._flush(txn)
-        past = _Known(self._log, txn, append.context_id)
+        past = Known(self._log, txn, append.context_id)
         copy = model.copy()
         recorded = _record(copy, prepared.records, past, append.epoch)
         if not recorded:
             return Committed(past.position, past.version, past.recorded_at, written=False)
         if recorded != prepared.records:
             prepared = body.prepare(recorded, append.metadata)
-        self._put(request, prepared, model)
+        self._put(request, prepared, model, together)
         for message_id, place in past.added.items():
             value = keys.message_value(request.context_key, place[1], place[2])
             self._filing.rows[keys.MESSAGES].append((message_id.bytes, value))
@@ -155,14 +168,16 @@ class Appender:
     def _pending_head(self, indexed: int) -> Head:
         return Head(self._position, self._recorded_at, self._chain, indexed)
 
-    def _put(self, request: Request, prepared: Prepared, model: WriteModel) -> None:
+    def _put(self, request: Request, prepared: Prepared, model: WriteModel, together: bool) -> None:
         """The next commit, on top of what ``model`` has seen."""
         context_key, commit_id, rows = request.context_key, request.commit_id, self._filing.rows
         first_version = model.version + 1
         self.kinds |= prepared.kinds
         self._position = position = self._position + 1
         self._recorded_at = now = self._now
-        framed = frame.encode(prepared, context_key, first_version, now, commit_id, self._compressor)
+        framed = frame.encode(
+            prepared, context_key, first_version, now, commit_id, self._compressor, together
+        )
         digest = sha256(framed).digest()
         self._chain = sha256(self._chain + digest).digest()
         key = keys.pack_u64(position)
@@ -255,7 +270,7 @@ def _continued_stream(model: WriteModel, request: Request) -> OpenStream | None:
     return stream
 
 
-def _record(model: WriteModel, records: tuple[Record, ...], past: _Known, epoch: int) -> tuple[Record, ...]:
+def _record(model: WriteModel, records: tuple[Record, ...], past: Known, epoch: int) -> tuple[Record, ...]:
     """Check and evolve event by event; ``model`` is a copy that is dropped when one is refused."""
     recorded: list[Record] = []
     for record in records:
@@ -273,44 +288,3 @@ def _record(model: WriteModel, records: tuple[Record, ...], past: _Known, epoch:
 def _request_digest(request: Request) -> bytes:
     append = request.append
     return append.request_digest or body.request_digest(request.prepared.records, append.metadata)
-
-
-class _Known:
-    """The log as ``rules.check`` asks it, with what the commit in hand adds.
-
-    ``position``, ``version`` and ``recorded_at`` are those of the last commit that held a repeated chunk.
-    """
-
-    def __init__(self, log: Log, txn: lmdb.Transaction, context_id: UUID) -> None:
-        self._log = log
-        self._txn = txn
-        self._context_id = context_id
-        self.added: dict[UUID, tuple[UUID, int, bool]] = {}
-        self.position = 0
-        self.version = 0
-        self.recorded_at = 0
-
-    def message(self, message_id: UUID) -> tuple[UUID, int, bool] | None:
-        return self.added.get(message_id) or self._log.message_place(self._txn, message_id)
-
-    def version_of(self, context_id: UUID) -> int:
-        return self._log.version_of(self._txn, context_id)
-
-    def forked_from(self, context_id: UUID) -> ForkedFrom | None:
-        return self._log.forked_from(self._txn, context_id)
-
-    def chunks(self, message_id: UUID, started_version: int, first: int, last: int) -> list[StoredChunk]:
-        """Chunk n of a stream is at least n versions after its start: the search begins there."""
-        found: list[StoredChunk] = []
-        for commit in self._log.context_commits(self._txn, self._context_id, started_version + first):
-            for record in commit.records:
-                if type(record) is not ChunkRun or record.message_id != message_id:
-                    continue
-                for chunk in record.chunks():
-                    if first <= chunk.sequence <= last:
-                        found.append((chunk.kind, chunk.part, chunk.delta, chunk.raw))
-                        self.position, self.version = commit.position, commit.last_version
-                        self.recorded_at = commit.recorded_at
-            if len(found) > last - first:
-                break
-        return found

@@ -66,7 +66,8 @@ class Committed(msgspec.Struct, frozen=True, gc=False):
 class Commit(msgspec.Struct, frozen=True, gc=False):
     """One commit as read from the log. ``digest`` is its frame's SHA-256, ``stored_bytes`` what both take.
 
-    ``records`` hold chunks packed in runs; ``events()`` gives every event as a row.
+    ``records`` hold chunks packed in runs; ``events()`` gives every event as a row. ``together``: it became
+    visible together with the commit before it.
     """
 
     position: int
@@ -80,6 +81,7 @@ class Commit(msgspec.Struct, frozen=True, gc=False):
     records: tuple[Record, ...]
     digest: bytes
     stored_bytes: int = 0
+    together: bool = False
 
     @property
     def last_version(self) -> int:

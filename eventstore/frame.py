@@ -2,7 +2,7 @@
 
     offset  size  field
          0     1  format, 1
-         1     1  flags: 1 body is zstd, 2 commit id is given
+         1     1  flags: 1 body is zstd, 2 commit id is given, 4 together with the commit before
          2     4  kinds: which events are inside (``events.BITS``)
          6    16  context id
         22     8  version of the first event
@@ -35,6 +35,8 @@ from eventstore.upcasters import UPCASTERS, Chain
 FORMAT: Final = 1
 COMPRESSED: Final = 1
 HAS_COMMIT_ID: Final = 2
+TOGETHER: Final = 4
+"""It became visible together with the commit before it."""
 NO_COMMIT_ID: Final = bytes(16)
 
 HEADER: Final = Struct(">BBI16sQIq16s")
@@ -59,13 +61,14 @@ def encode(
     at: int,
     commit_id: bytes | None,
     compressor: zstandard.ZstdCompressor,
+    together: bool = False,
 ) -> bytes:
     """The frame of one commit recorded ``at``. ``compressor`` belongs to the calling thread."""
-    body, flags = prepared.body, 0
+    body, flags = prepared.body, TOGETHER if together else 0
     if len(body) >= COMPRESS_BYTES_MIN:
         compressed = compressor.compress(body)
         if len(compressed) < len(body):
-            body, flags = compressed, COMPRESSED
+            body, flags = compressed, flags | COMPRESSED
     if commit_id is None:
         commit_id = NO_COMMIT_ID
     else:
@@ -99,6 +102,11 @@ def summary(stored: bytes) -> tuple[int, int, int]:
 def recorded_at(stored: bytes) -> int:
     """When a stored commit was recorded, in microseconds since the epoch; its digest is not checked here."""
     return _RECORDED_AT.unpack_from(stored, DIGEST_BYTES + 34)[0]
+
+
+def is_together(stored: bytes) -> bool:
+    """Whether a stored commit became visible together with the one before it; its digest is not checked."""
+    return bool(stored[DIGEST_BYTES + 1] & TOGETHER)
 
 
 def versions(stored: bytes) -> tuple[int, int]:
@@ -159,6 +167,7 @@ def decode_checked(
         decoded.records,
         stored[:DIGEST_BYTES],
         len(stored),
+        bool(flags & TOGETHER),
     )
 
 

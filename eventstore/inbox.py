@@ -26,6 +26,7 @@ class Inbox:
 
     def __init__(self, requests_max: int = INBOX_REQUESTS_MAX, bytes_max: int = INBOX_BYTES_MAX) -> None:
         self._queue: SimpleQueue[Request | None] = SimpleQueue()
+        self._held: Request | None = None
         self._waiters: deque[tuple[asyncio.Future[None], int]] = deque()
         self._requests_max = requests_max
         self._bytes_max = bytes_max
@@ -39,7 +40,7 @@ class Inbox:
     def put(self, request: Request) -> None:
         """Hand a request to the writer. On the loop's thread, after ``has_room`` or ``wait_for_room``."""
         self.requests += 1
-        self.bytes += len(request.prepared.body)
+        self.bytes += request.bytes
         self._queue.put(request)
 
     async def wait_for_room(self, request: Request) -> None:
@@ -49,7 +50,7 @@ class Inbox:
         """
         if self.has_room():
             return
-        size = len(request.prepared.body)
+        size = request.bytes
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (waiter, size)
         self._waiters.append(entry)
@@ -66,7 +67,7 @@ class Inbox:
 
     def delivered(self, requests: list[Request]) -> None:
         """Their outcomes are known: make room. On the loop's thread."""
-        self._release(len(requests), sum(len(request.prepared.body) for request in requests))
+        self._release(len(requests), sum(request.bytes for request in requests))
 
     def _release(self, requests: int, size: int) -> None:
         self.requests -= requests
@@ -88,11 +89,16 @@ class Inbox:
             self._keep_room(*self._waiters.popleft())
 
     def take(self) -> list[Request]:
-        """What waits now, at least one request; empty when closed. On the writer's thread, blocking."""
-        first = self._queue.get()
+        """What waits now, at least one request; empty when closed. On the writer's thread, blocking.
+
+        A request with a rest comes alone: a transaction that takes it back takes nothing else with it.
+        """
+        first, self._held = self._held or self._queue.get(), None
         if first is None:
             return []
-        batch, size = [first], len(first.prepared.body)
+        batch, size = [first], first.bytes
+        if first.rest:
+            return batch
         for _ in range(min(self._queue.qsize(), TRANSACTION_REQUESTS_MAX - 1)):
             if size >= TRANSACTION_BYTES_MAX:
                 break
@@ -100,8 +106,11 @@ class Inbox:
             if request is None:
                 self._queue.put(None)  # closed: the next take finds it
                 break
+            if request.rest:
+                self._held = request
+                break
             batch.append(request)
-            size += len(request.prepared.body)
+            size += request.bytes
         return batch
 
 

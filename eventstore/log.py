@@ -74,6 +74,12 @@ class Log(SharedEnvironment):
             raise NotFound("position_not_found", f"the log has no position {position}", position=position)
         return stored
 
+    def is_divided(self, txn: lmdb.Transaction, position: int) -> bool:
+        """Whether the commits up to a position end between two that became visible together."""
+        key = keys.pack_u64(position + 1)
+        stored = stored_commit(txn, self.databases[keys.COMMITS], key)
+        return stored is not None and len(stored) >= frame.STORED_BYTES_MIN and frame.is_together(stored)
+
     def _decompressor(self) -> zstandard.ZstdDecompressor:
         try:
             return self._local.decompressor

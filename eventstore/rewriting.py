@@ -32,10 +32,10 @@ class Rewriter:
         self._log = log
         self._appender = Appender(log, lambda: 0)
         self._disk = Disk(log.path, FREE_BYTES_LOW)
-        self._waiting: list[tuple[Request, int, int]] = []
+        self._waiting: list[tuple[Request, int, int, bool]] = []
         self._bytes = 0
 
-    def append(self, append: Append, recorded_at: int, position: int) -> None:
+    def append(self, append: Append, recorded_at: int, position: int, *, together: bool = False) -> None:
         """Append what was recorded at a position of another log. It is durable after ``finish``.
 
         Raises ``Refused`` with that position in ``fields``, for this commit or one that waited with it: then
@@ -45,8 +45,8 @@ class Rewriter:
             request = make_request(append, None)
         except Refused as error:
             raise _at(error, position) from error
-        self._waiting.append((request, recorded_at, position))
-        self._bytes += len(request.prepared.body)
+        self._waiting.append((request, recorded_at, position, together))
+        self._bytes += request.bytes
         if len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX:
             self._commit()
 
@@ -62,10 +62,10 @@ class Rewriter:
         waiting, self._waiting, self._bytes = self._waiting, [], 0
         with self._transaction() as txn:
             self._appender.begin(txn)
-            for request, recorded_at, position in waiting:
+            for request, recorded_at, position, together in waiting:
                 self._appender.set_time(recorded_at)
                 try:
-                    self._appender.append(txn, request)
+                    self._appender.append(txn, request, together=together)
                 except Refused as error:
                     raise _at(error, position) from error
             self._appender.finish(txn)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from types import TracebackType
+from typing import Any
 from uuid import UUID
 
 import anyio.lowlevel
@@ -109,8 +109,7 @@ class EventStore:
 
         Args:
             context_id: the context; its first event is ``ContextCreated``.
-            events: 1 to ``limits.COMMIT_EVENTS_MAX``; ``ChunkRun`` stands for its chunks. Not read further
-                than one beyond that.
+            events: 1 to ``limits.COMMIT_EVENTS_MAX``; ``ChunkRun`` stands for its chunks.
             expected_version: an exact version, ``NO_CONTEXT``, ``EXISTS`` or ``ANY``.
             commit_id: names the append for ever; the same id with other events is refused.
             metadata: actor, correlation and causation ids, anything JSON.
@@ -123,32 +122,33 @@ class EventStore:
         """
         taken = tuple(islice(events, COMMIT_EVENTS_MAX + 1))
         append = Append(context_id, taken, expected_version, commit_id, metadata, epoch, with_events_between)
-        request = await self._request(append)
-        if not self._inbox.has_room():
-            await self._inbox.wait_for_room(request)
-            self._check_writable()
-        self._inbox.put(request)
-        return await request.future
+        return await (await self._send(append))
+
+    async def append_together(self, appends: Iterable[Append]) -> list[Committed]:
+        """Append several commits of one context together, up to ``TOGETHER_BYTES_MAX``: all of them, or none.
+
+        Each has its own position; they become visible in one step, to readers, subscribers and views.
+        Durability, cancellation and errors as in ``append``; the first that is refused is told. Repeating it
+        with the same commit ids returns the first outcomes. What was written before by its id is found.
+        """
+        taken = tuple(appends)
+        if not taken:
+            return []
+        outcome = await (await self._send(taken[0], taken[1:]))
+        return outcome if len(taken) > 1 else [outcome]
 
     async def append_many(self, appends: Iterable[Append]) -> list[Committed | TurnlogError]:
         """Append many commits, each with an outcome of its own, in their order.
 
-        They share transactions but are not one: any may be refused while its neighbours are written.
-        Durability and cancellation as in ``append``.
+        Any may be refused while its neighbours are written. Durability and cancellation as in ``append``.
         """
         outcomes: list[Committed | TurnlogError | asyncio.Future[Committed]] = []
         try:
             for append in appends:
                 try:
-                    request = await self._request(append)
-                    if not self._inbox.has_room():
-                        await self._inbox.wait_for_room(request)
-                        self._check_writable()
+                    outcomes.append(await self._send(append))
                 except TurnlogError as error:
                     outcomes.append(error)
-                    continue
-                self._inbox.put(request)
-                outcomes.append(request.future)
             return [await settled(outcome) for outcome in outcomes]
         except BaseException:
             for outcome in outcomes:
@@ -156,14 +156,20 @@ class EventStore:
                     outcome.cancel()  # nobody is left to hear of it
             raise
 
-    async def _request(self, append: Append) -> Request:
+    async def _send(self, append: Append, rest: tuple[Append, ...] = ()) -> asyncio.Future[Any]:
+        """Hand an append to the writer, once there is room; returns what its outcome comes by."""
         self._check_writable()
         future = self._loop.create_future()
-        if len(append.events) <= EVENTS_AT_ONCE:
-            return make_request(append, future)
-        request = await anyio.to_thread.run_sync(make_request, append, future)
-        self._check_writable()
-        return request
+        if rest or len(append.events) > EVENTS_AT_ONCE:
+            request = await anyio.to_thread.run_sync(make_request, append, future, rest)
+            self._check_writable()
+        else:
+            request = make_request(append, future)
+        if not self._inbox.has_room():
+            await self._inbox.wait_for_room(request)
+            self._check_writable()
+        self._inbox.put(request)
+        return future
 
     def _check_writable(self) -> None:
         if self._closed:
@@ -184,13 +190,13 @@ class EventStore:
     def _delivered(self, batch: list[Request], outcomes: list[Outcome], head: Head) -> None:
         self.acknowledged = head.position
         for request, outcome in zip(batch, outcomes, strict=True):
-            future: asyncio.Future[Committed] = request.future
+            future: asyncio.Future[Committed | list[Committed]] = request.future
             if future.done():
                 continue  # its waiter was cancelled
-            if isinstance(outcome, Committed):
-                future.set_result(outcome)
-            else:
+            if isinstance(outcome, Exception):
                 future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
         self._inbox.delivered(batch)
         self._signal.notify(request.append.context_id for request in batch)
 
@@ -310,7 +316,5 @@ class EventStore:
     async def __aenter__(self) -> EventStore:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()

@@ -36,7 +36,7 @@ from eventstore.request import Request
 from eventstore.stored import Head
 from eventstore.units import Clock
 
-Outcome: TypeAlias = Committed | Exception
+Outcome: TypeAlias = Committed | list[Committed] | Exception
 Deliver: TypeAlias = Callable[[list[Request], list[Outcome], Head], None]
 Listener: TypeAlias = Callable[[int, int, int], None]
 """Hears of the commits after a position, up to another, and which kinds of events are among them at most."""
@@ -176,8 +176,13 @@ class Writer:
         self._appender.begin(txn)
         for request in batch:
             try:
-                outcomes.append(self._appender.append(txn, request))
+                if request.rest:
+                    outcomes.append(self._appender.append_together(txn, request))
+                else:
+                    outcomes.append(self._appender.append(txn, request))
             except TurnlogError as error:
+                if request.rest:
+                    self._appender.forget()  # it came alone, so the transaction has nothing to commit
                 # Its traceback would keep the frames here alive, and with them the whole batch.
                 outcomes.append(error.with_traceback(None))
         return outcomes
@@ -264,9 +269,7 @@ class Writer:
             )
         # Refusals too, and repeats of what this transaction wrote: they were judged by what did not happen.
         return [
-            outcome
-            if isinstance(outcome, Committed) and outcome.position <= before.position
-            else answer.copy()
+            outcome if _positions(outcome) and max(_positions(outcome)) <= before.position else answer.copy()
             for outcome in outcomes
         ]
 
@@ -303,6 +306,12 @@ class Writer:
         except TurnlogError:  # not even open: the caller treats the outcome as unknown
             return None
         return self._appender.head
+
+
+def _positions(outcome: Outcome) -> list[int]:
+    """Where the commits of an outcome are."""
+    committed = [outcome] if isinstance(outcome, Committed) else outcome
+    return [] if isinstance(committed, Exception) else [each.position for each in committed]
 
 
 def _place(error: BaseException) -> str:

@@ -7,7 +7,8 @@ another generation is built, and building all of them reads the log once.
 
 Changed rows wait in memory until the end of a step, then they are stored in one transaction with the
 checkpoints of their lane. A lane in which no row changed is moved in memory only, since a transaction costs
-a sync; its checkpoint is stored now and then.
+a sync; its checkpoint is stored now and then. Commits that became visible together stay so: a lane that is
+between two of them at the end of a step keeps its rows until it is past the last.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ PAGE_BYTES: Final = 512 * 1024
 """Stored bytes read before the clock is looked at, at least one commit."""
 
 ROWS_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Changed rows of a lane held in memory before they are stored."""
+"""Changed rows of a lane held in memory before they are stored, but for those of commits that stand together:
+they are bounded where they are appended."""
 
 CHECKPOINT_POSITIONS: Final = 10_000
 """Positions that a checkpoint in memory may run ahead of the stored one: some 15 ms to skip once more."""
@@ -200,7 +202,10 @@ class Following:
         running = [track for track in lane if track.failure is None]
         while running:
             position = running[0].position
-            if position >= goal or sum(track.rows.bytes for track in running) >= ROWS_BYTES_MAX:
+            if position >= goal:
+                return
+            is_full = sum(track.rows.bytes for track in running) >= ROWS_BYTES_MAX
+            if is_full and not self._is_divided(position):
                 return
             kinds = 0
             for track in running:
@@ -232,7 +237,11 @@ class Following:
             )
 
     def _save(self, lane: list[Track], behind: int) -> None:
-        """Store the rows of a lane with its checkpoints, if there are any, or if they lag by ``behind``."""
+        """Store the rows of a lane with its checkpoints, if there are any, or if they lag by ``behind``.
+
+        Not between commits that became visible together; but a track that failed there says so.
+        """
+        lane = [track for track in lane if track.failure is not None or not self._is_divided(track.position)]
         if any(t.rows.changed or not t.failure_saved or t.position - t.saved >= behind for t in lane):
             with self._books.writing() as change:
                 for track in lane:
@@ -240,7 +249,9 @@ class Following:
                     entry = change.entries.get(name) or self._books.entry(name)
                     generation = entry.generation(track.number)
                     change.write(track.rows, self._books.databases(name, generation))
-                    change.save(name, entry.with_generation(self._checkpointed(track, generation)))
+                    change.save(
+                        name, entry.with_generation(self._checkpointed(track, generation, track.position))
+                    )
             for track in lane:
                 track.rows.clear()
                 track.saved = track.position
@@ -248,9 +259,13 @@ class Following:
         for track in lane:
             track.applied = track.position
 
-    def _checkpointed(self, track: Track, generation: Generation) -> Generation:
-        digest = self._books.digest_at(track.position)
-        return replace(generation, checkpoint=track.position, digest=digest, failure=track.failure)
+    def _is_divided(self, position: int) -> bool:
+        with self._log.reading() as txn:
+            return self._log.is_divided(txn, position)
+
+    def _checkpointed(self, track: Track, generation: Generation, position: int) -> Generation:
+        digest = self._books.digest_at(position)
+        return replace(generation, checkpoint=position, digest=digest, failure=track.failure)
 
     def take_over(self, head: int) -> None:
         """Make live what has caught up: with the live generation, or with ``head`` where that stands.
@@ -264,10 +279,10 @@ class Following:
             if track.applied < (live.applied if live is not None and runs else head):
                 continue
             entry = self._books.entry(name)
-            generation = self._checkpointed(track, entry.generation(track.number))
+            generation = self._checkpointed(track, entry.generation(track.number), track.applied)
             with self._books.writing() as change:
                 change.save(name, entry.with_generation(generation).taken_over())
-            track.role, track.saved = "live", track.position
+            track.role, track.saved = "live", track.applied
             self.tracks = [t for t in self.tracks if t is not live]
 
 

@@ -52,6 +52,7 @@ class _Replayed(NamedTuple):
     position: int
     recorded_at: int
     append: Append
+    together: bool
 
 
 async def migrate(
@@ -121,7 +122,7 @@ def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
             position = commit.position
             raise Refused(error.code, f"position {position}: {error.message}", position=position) from error
         if append is not None:
-            yield _Replayed(commit.position, commit.recorded_at, append)
+            yield _Replayed(commit.position, commit.recorded_at, append, commit.together)
 
 
 def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress) -> int:
@@ -133,7 +134,7 @@ def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress)
         progress("comparing", commit.position, resumed)
     rewriter = Rewriter(new)
     for item in replayed:
-        rewriter.append(item.append, item.recorded_at, item.position)
+        rewriter.append(item.append, item.recorded_at, item.position, together=item.together)
         progress("replaying", item.position, total)
     rewriter.finish()
     return resumed

@@ -71,6 +71,7 @@ def test_the_frames_header_is_laid_out_as_drawn() -> None:
 def test_the_flags_are_those_described() -> None:
     assert f"{frame.COMPRESSED}, the body is compressed" in TEXT
     assert f"{frame.HAS_COMMIT_ID}, a commit id was given" in TEXT
+    assert f"{frame.TOGETHER}, it became visible together with the commit before it" in TEXT
 
 
 def test_the_databases_are_those_described() -> None:

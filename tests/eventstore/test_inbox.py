@@ -15,9 +15,9 @@ from eventstore.limits import TRANSACTION_BYTES_MAX, TRANSACTION_REQUESTS_MAX
 from eventstore.request import Request
 
 
-def request(size: int = 1) -> Request:
+def request(size: int = 1, rest: tuple[Request, ...] = ()) -> Request:
     """As much of a request as an inbox looks at."""
-    return cast("Request", SimpleNamespace(prepared=SimpleNamespace(body=bytes(size))))
+    return cast("Request", SimpleNamespace(bytes=size, rest=rest))
 
 
 async def put(inbox: Inbox, item: Request) -> None:
@@ -51,6 +51,22 @@ async def test_a_batch_is_bounded_in_requests_and_in_bytes() -> None:
     for _ in range(5):
         inbox.put(request(TRANSACTION_BYTES_MAX // 2))
     assert [len(inbox.take()) for _ in range(3)] == [2, 2, 1]
+
+
+async def test_a_request_with_a_rest_is_taken_alone_and_in_its_turn() -> None:
+    inbox = Inbox()
+    one, whole, other, last = (
+        request(),
+        request(3, (request(), request())),
+        request(),
+        request(2, (request(),)),
+    )
+    for item in (one, whole, other, last):
+        inbox.put(item)
+    inbox.close()
+    assert [inbox.take() for _ in range(5)] == [[one], [whole], [other], [last], []]
+    inbox.delivered([one, whole, other, last])
+    assert (inbox.requests, inbox.bytes) == (0, 0)
 
 
 async def test_what_was_put_before_closing_is_still_taken() -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from conversations import Plain
 
 from turnlog.cli import importing, main
-from turnlog.importers.detecting import Claiming
+from turnlog.importers.conversation import Importer
 from turnlog.importers.job import backup, batches, deleting
 from turnlog.importers.source.files import Source
 
@@ -24,7 +24,7 @@ BATCH: Final = 4
 """Contexts in a batch: there are to be several."""
 
 
-def found(source: Source, insist: str | None) -> list[Claiming]:
+def found(source: Source, insist: str | None) -> list[Importer]:
     del source, insist
     return [Plain()]
 
@@ -58,7 +58,9 @@ def spoil(step: str, count: int) -> None:
         case "read":
             Source.bytes = killing(Source.bytes, count, after=False)
         case "append":
-            batches.EventStore.append_many = killing(batches.EventStore.append_many, count, after=True)
+            batches.EventStore.append_together = killing(
+                batches.EventStore.append_together, count, after=True
+            )
         case "verify":
             batches.compare = killing(batches.compare, count, after=False)
         case "delete":

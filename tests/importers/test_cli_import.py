@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
-from turnlog.importers.detecting import Claiming
+from turnlog.importers.conversation import Importer, Message, Problem
 from turnlog.importers.source.files import Source, Unreadable
 
 
-def detect(source: Source, insist: str | None) -> list[Claiming]:
+def detect(source: Source, insist: str | None) -> list[Importer]:
     importer = Plain()
     if insist not in (None, importer.format) or not importer.recognises(source):
         raise Unreadable("", "nothing_recognised", "no such format here")
@@ -123,6 +124,30 @@ def test_a_conflict_is_told_with_both_texts(terminal: Terminal, source: Path) ->
     assert "1 updated" in ran.out
 
 
+def test_nothing_that_a_terminal_obeys_is_printed(
+    terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evil = "\x1b]0;owned\x07 \u202egnp \x9b2J"
+    name = "[bold]\x1b[2J.conversation"
+    told = Problem(name, "orphan", f"kept {evil}", evil, warning=True)
+    first = Message(identifier("m"), None, "main", "user", (), message_type="plan", metadata={evil: evil})
+    odd = conversation("odd", messages=(first,), branches={"main": first.id}, warnings=(told,))
+    write(source, [odd], name)
+    (source / f"broken{name}").write_bytes(b"\xc1")
+    ran = terminal("import", source, "--yes")
+    changed = msgspec.structs.replace(first, metadata={evil: "other"})
+    write(source, [msgspec.structs.replace(odd, messages=(changed,), title="new")], name)
+    again = terminal("import", source, "--yes", "--delete-source")
+    saying(monkeypatch, "yes\n")
+    old = terminal("migrate", "-l", source, "-s", terminal.data)
+    for text in (ran.err, again.err, old.out):
+        assert name.replace("\x1b", "␛") in text
+        assert not set(text) & set("\x1b\x07\x9b\u202e")
+    assert ("warning" in ran.err, "conflict" in again.err) == (True, True)
+    assert "Validation failed: metadata" in old.out
+    assert "problem broken[bold]␛[2J.conversation" in ran.err, "what looks like markup is text"
+
+
 def test_only_and_workspace(terminal: Terminal, source: Path) -> None:
     chosen = [str(identifier(n)) for n in (0, 2)]
     terminal.ok("import", source, "--yes", "--workspace", "old", "--only", *chosen)
@@ -177,6 +202,46 @@ def test_a_source_that_is_missing_or_unknown_is_refused(terminal: Terminal, data
     (data_dir / "empty").mkdir()
     assert terminal("import", data_dir / "empty", "--yes").code == 2
     assert not terminal.data.exists()
+
+
+NOT_UTF_8 = os.fsdecode(b"caf\xe9")
+
+
+@pytest.mark.parametrize("which", ["folder", "file", "data", "backups", "above"])
+def test_a_place_whose_name_is_not_utf_8_is_refused(
+    which: str, terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    odd, place, backups = data_dir / NOT_UTF_8, source, data_dir / "backups"
+    match which:
+        case "folder":
+            place = source.rename(odd)
+        case "file":
+            place = next(source.iterdir()).rename(odd)
+        case "above":
+            odd.mkdir()
+            place = source.rename(odd / "source")
+        case "data":
+            terminal.data = odd
+        case _:
+            backups = odd
+    ran = terminal("import", place, "--yes", "--json", "--backup-dir", backups)
+    assert (ran.code, ran.error["code"]) == (2, "invalid_argument")
+    assert "is not UTF-8" in ran.error["message"]
+    assert not backups.exists()
+
+
+def test_a_file_whose_name_is_not_utf_8_is_told_and_the_rest_goes_on(
+    terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    (source / NOT_UTF_8).write_text("x")
+    (source / f"{NOT_UTF_8}s").mkdir()
+    (source / f"{NOT_UTF_8}s" / "below.conversation").write_text("x")
+    ran = terminal("import", source, "--yes", "--delete-source")
+    assert ran.code == 1
+    assert r"problem caf\xe9: its name is not UTF-8 (name_not_utf8)" in ran.err
+    assert r"problem caf\xe9s/below.conversation: " in ran.err
+    assert "3 created" in ran.out
+    assert sorted(source.iterdir()) == [source / NOT_UTF_8, source / f"{NOT_UTF_8}s"]
 
 
 def test_migrate_speaks_the_words_of_the_old_tool(

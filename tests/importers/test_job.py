@@ -11,17 +11,20 @@ from uuid import UUID
 import msgspec
 import pytest
 from conversations import Plain, conversation, identifier, streamed, write
+from jobs import Spoken, contents, run, undone
 from msgspec.structs import replace
 
 import turnlog
-from eventstore.content import TextPart
+from eventstore.content import DataPart, TextPart
 from eventstore.errors import Refused, Unavailable
+from eventstore.events import ContextDeleted
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation, Message, Problem
+from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 from turnlog.importers.job import backup as backups
-from turnlog.importers.job import batches, report
-from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.job.running import Order, look, plan_undoing, run_import, undo
+from turnlog.importers.job import batches, planning
+from turnlog.importers.job.report import Line
+from turnlog.importers.job.running import Order, look
+from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.source.files import Source
 
 
@@ -34,48 +37,6 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
-
-
-class Spoken(Plain):
-    """Yields what it was given, whatever the source holds."""
-
-    def __init__(self, *items: Conversation | Problem) -> None:
-        self.items = items
-
-    def read(self, source: Source) -> Iterator[Conversation | Problem]:
-        yield from self.items
-
-
-class Imported:
-    """An import and its report."""
-
-    def __init__(self, lines: list[Line], backup: backups.Backup) -> None:
-        self.contexts = [line for line in lines if isinstance(line, ContextLine)]
-        self.problems = [line for line in lines if isinstance(line, ProblemLine)]
-        self.files = {line.path: line for line in lines if isinstance(line, FileLine)}
-        self.backup = backup
-        self.path = sorted(backup.path.glob("report-*.ndjson"))[-1]
-        (self.summary,) = [line for line in lines if isinstance(line, Summary)]
-        (self.header,) = [line for line in lines if isinstance(line, Header)]
-
-
-async def run(log: Turnlog, source: Path, importer: Plain | None = None, **ordered: Any) -> Imported:
-    read = Source(source)
-    backup = backups.back_up(read, source.parent / "backups")
-    lines: list[Line] = []
-    order = Order(read, (importer or Plain(),), **ordered)
-    await run_import(log, order, backup, lines.append)
-    imported = Imported(lines, backup)
-    assert list(report.lines(imported.path)) == lines
-    return imported
-
-
-def contents(source: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in source.iterdir()}
-
-
-async def undone(log: Turnlog, path: Path) -> dict[UUID | str, str]:
-    return {name: outcome async for name, outcome in undo(log, await plan_undoing(log, path))}
 
 
 async def test_contexts_are_brought_over_and_verified(log: Turnlog, source: Path) -> None:
@@ -111,6 +72,40 @@ async def test_many_contexts_share_batches_and_two_copies_of_one_do_not(log: Tur
     assert (await log.queries.context(newer.id)).message_count == 3
 
 
+@pytest.mark.parametrize("where", ["chunks", "data", "metadata", "attributes", "kept", "surrogate"])
+async def test_a_batch_is_bounded_by_all_that_its_contexts_hold(
+    where: str, log: Turnlog, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batches, "BATCH_BYTES", 100_000)
+    large, message = "x" * 60_000, conversation(texts=1).messages[0]
+    inside: dict[str, dict[str, Any]] = {
+        "chunks": {"parts": (), "streamed": streamed(large)},
+        "data": {"parts": (DataPart({"large": large}),)},
+        "metadata": {"metadata": {"large": large}},
+        "surrogate": {"parts": (TextPart("\ud800"),)},
+    }
+    beside: dict[str, dict[str, Any]] = {
+        "attributes": {"attributes": {"large": large}},
+        "kept": {"kept": (Kept("large", {"large": large}),)},
+    }
+    read = 0
+
+    class Counting(Plain):
+        def read(self, source: Source) -> Iterator[Conversation | Problem]:
+            nonlocal read
+            for number in range(5):
+                read += 1
+                one = replace(message, id=identifier("m", number), **inside.get(where, {}))
+                fields: dict[str, Any] = {"messages": (one,), "branches": {"main": one.id}}
+                yield conversation(number, **(fields | beside.get(where, {})))
+
+    write(source, [])
+    lines = batches.bring_over(log, Source(source), [Counting()], batches.Settings("run"), set())
+    await anext(lines)
+    assert read == 2
+    await lines.aclose()
+
+
 async def test_what_was_changed_here_since_is_no_failure_of_the_next_run(log: Turnlog, source: Path) -> None:
     copy = conversation()
     write(source, [copy])
@@ -136,6 +131,27 @@ async def test_what_cannot_be_stored_fails_alone(log: Turnlog, source: Path) -> 
     assert codes == ["parent_not_found", "invalid_event", "context_metadata_too_large"]
     assert imported.summary.has_failed
     assert [log.store.version_of(each.id) for each in (orphan, lone, huge)] == [0, 0, 0]
+
+
+async def test_a_context_of_many_commits_is_there_whole_or_not_at_all(
+    log: Turnlog, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(planning, "COMMIT_EVENTS_MAX", 3)
+    good, orphan = conversation("good", texts=6), conversation("orphan", texts=6)
+    last = replace(orphan.messages[-1], parent_id=UUID(int=1))
+    orphan = replace(orphan, messages=(*orphan.messages[:-1], last))
+    write(source, [])
+    imported = await run(log, source, Spoken(orphan, good))
+    assert [line.status for line in imported.contexts] == ["failed", "created"]
+    assert (log.store.version_of(orphan.id), imported.summary.verified) == (0, 1)
+    commits = list(log.store.read())
+    assert len(commits) > 4
+    assert [commit.together for commit in commits] == [False, *[True] * (len(commits) - 1)]
+    more = conversation("good", texts=12)
+    later = (await run(log, source, Spoken(more))).contexts[0]
+    assert (later.status, later.verified) == ("updated", True)
+    added = [commit.together for commit in log.store.read(len(commits))]
+    assert added == [False, *[True] * (len(added) - 1)]
 
 
 async def test_a_file_that_does_not_parse_is_a_problem_and_the_rest_goes_on(
@@ -240,9 +256,41 @@ async def test_undoing_deletes_the_contexts_and_puts_the_files_back(log: Turnlog
     }
     assert [context.id for context in (await log.queries.contexts()).items] == [before.id]
     assert set((await undone(log, imported.path)).values()) == {"there", "deleted_before"}
-    again = await run(log, source)
-    codes = [line.error.code for line in again.contexts if line.error is not None]
-    assert codes == ["context_deleted"] * 3
+
+
+async def test_what_was_undone_is_imported_again_under_other_ids(log: Turnlog, source: Path) -> None:
+    write(source, [conversation(n, texts=4) for n in range(2)])
+    sources = {identifier(0), identifier(1)}
+    seen = set[UUID]()
+    for _ in range(3):
+        imported = await run(log, source)
+        assert (imported.summary.created, imported.summary.verified) == (2, 2)
+        assert {line.source_id for line in imported.contexts} == sources
+        ids = {line.context_id for line in imported.contexts}
+        assert not ids & seen
+        seen |= ids
+        assert {context.id for context in (await log.queries.contexts()).items} == ids
+        again = await run(log, source)
+        assert (again.summary.unchanged, again.summary.verified) == (2, 2)
+        assert set((await undone(log, imported.path)).values()) == {"deleted"}
+    write(source, [conversation(n, texts=6) for n in range(2)])
+    longer = await run(log, source, delete=True)
+    assert (longer.summary.created, longer.summary.messages, longer.summary.files_deleted) == (2, 12, 2)
+    noted = (await log.queries.context(longer.contexts[0].context_id)).attributes["import"]
+    assert isinstance(noted, dict)
+    assert noted["source_id"] == str(longer.contexts[0].source_id)
+
+
+async def test_what_was_deleted_by_hand_is_not_brought_back(log: Turnlog, source: Path) -> None:
+    write(source, [conversation()])
+    await run(log, source)
+    await log.store.append(identifier("one"), [ContextDeleted("no longer wanted")])
+    again = await run(log, source, delete=True)
+    (line,) = again.contexts
+    assert line.error is not None
+    assert (line.status, line.error.code) == ("failed", "context_deleted")
+    assert str(line.context_id) in line.error.message
+    assert len(contents(source)) == 1
 
 
 async def test_undoing_overwrites_nothing(log: Turnlog, source: Path) -> None:

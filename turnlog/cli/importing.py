@@ -24,12 +24,14 @@ from turnlog.cli.replaying import is_ours, replay
 from turnlog.cli.text import count, duration, one_line, styled
 from turnlog.cli.waiting import progress
 from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Problem
 from turnlog.importers.detecting import detect
 from turnlog.importers.job.backup import Backup, back_up
 from turnlog.importers.job.differences import Difference
-from turnlog.importers.job.report import ContextLine, FileLine, Header, Line, ProblemLine, Summary
-from turnlog.importers.job.running import Hear, Order, look, plan_undoing, run_import
-from turnlog.importers.job.running import undo as undo_all
+from turnlog.importers.job.report import ContextLine, FileLine, Header, Hear, Line, Summary
+from turnlog.importers.job.running import Order, look, run_import
+from turnlog.importers.job.undoing import plan_undoing
+from turnlog.importers.job.undoing import undo as undo_all
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.shapes import plain
 
@@ -79,14 +81,14 @@ async def import_(
     if is_ours(source, format_):
         if delete_source or only or workspace is not None or report is not None:
             raise Refused("invalid_argument", "what is replayed is replayed whole and leaves no report")
-        refuse_inside(Source(source), options.data)
+        check_places(source, options.data)
         if not (dry_run or yes) and not confirmed(output, f"Replay {one_line(str(source))}? Type yes: "):
             raise Refused("not_confirmed", "not confirmed; nothing was replayed")
         return await replay(source, transform, options, output, emitter(output), dry=dry_run)
     if transform is not None:
         raise Refused("invalid_argument", "a transform is for what turnlog export wrote as ndjson")
+    check_places(source, options.data, backup_dir)
     order = order_of(source, format_, _ids(only), workspace, report, delete=delete_source)
-    refuse_inside(order.source, options.data, backup_dir)
     hear = emitter(output)
     if dry_run:
         return answer(output, await look_at(order, options, output, hear), dry=True)
@@ -156,9 +158,15 @@ def order_of(
     return Order(read, importers, workspace, only, delete, report)
 
 
-def refuse_inside(source: Source, *others: Path) -> None:
-    """The data and the backups must not be in the source: they would be copied, into themselves."""
-    root = source.root.resolve()
+def check_places(source: Path, *others: Path) -> None:
+    """Refuse places that a report cannot name, and data or backups in the source: they would be copied."""
+    root = source.resolve()
+    for place in (source, *others):
+        try:
+            str(place.resolve()).encode()
+        except UnicodeEncodeError:
+            what = f"the name of {one_line(str(place))} is not UTF-8: rename it"
+            raise Refused("invalid_argument", what) from None
     for other in others:
         if other.resolve().is_relative_to(root):
             raise Refused("invalid_argument", f"{one_line(str(other))} is inside the source")
@@ -228,16 +236,14 @@ def tell_line(output: Output, line: Line) -> None:
             for difference in line.differences:
                 output.say(("differs ", "bad"), what, _difference(difference))
             for warning in line.warnings:
-                output.say(
-                    ("warning ", "changed"), f"{_place(warning.path, warning.place)}: ", warning.reason
-                )
-        case ProblemLine():
+                output.say(("warning ", "changed"), _problem(warning))
+        case Problem():
             style = ("warning ", "changed") if line.warning else ("problem ", "bad")
-            said = f"{_place(line.path, line.place)}: {one_line(line.reason)} ({line.code})"
-            output.say(style, said)
+            output.say(style, f"{_problem(line)} ({line.code})")
         case FileLine():
             if not line.deleted:
-                output.say(("kept ", "changed"), f"{one_line(line.path)}: {line.reason}")
+                style = ("not deleted ", "bad") if line.failed else ("kept ", "changed")
+                output.say(style, f"{one_line(line.path)}: {one_line(line.reason or '')}")
         case Header() | Summary():
             pass
 
@@ -248,8 +254,9 @@ def _difference(difference: Difference) -> Text:
     return styled(f"{where} {one_line(difference.field)}: {expected} in the source, {found} here", "")
 
 
-def _place(path: str, place: str | None) -> str:
-    return one_line(path if place is None else f"{path} {place}")
+def _problem(problem: Problem) -> str:
+    place = problem.path if problem.place is None else f"{problem.path} {problem.place}"
+    return f"{one_line(place)}: {one_line(problem.reason)}"
 
 
 def emitter(output: Output) -> Hear:

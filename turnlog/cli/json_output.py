@@ -22,7 +22,8 @@ from projections.answers import (
 )
 from projections.status import ProjectionStatus
 from turnlog.exporters.exported import Exported
-from turnlog.importers.job.report import ContextLine, FileLine, Header, ProblemLine, Summary
+from turnlog.importers.conversation import Problem
+from turnlog.importers.job.report import ContextLine, FileLine, Header, Summary
 from turnlog.migrating import Migrated
 from turnlog.replaying.writing import ReplayedLines
 from turnlog.service.configuration import Row
@@ -35,7 +36,7 @@ def _fields(*answers: type[msgspec.Struct]) -> str:
 
 _REPORT: Final = "; ".join(
     f"{kind.__struct_config__.tag}: {_fields(kind)}"
-    for kind in (Header, ContextLine, ProblemLine, FileLine, Summary)
+    for kind in (Header, ContextLine, Problem, FileLine, Summary)
 )
 
 JSON_SHAPES: Final[dict[str, str]] = {

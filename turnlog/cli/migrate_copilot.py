@@ -12,16 +12,17 @@ from cyclopts import Parameter
 from turnlog.cli.importing import (
     BACKUPS,
     bring,
+    check_places,
     confirmed,
     emitter,
     look_at,
     order_of,
-    refuse_inside,
 )
 from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line
-from turnlog.importers.job.report import ContextLine, Line, ProblemLine, Summary
+from turnlog.importers.conversation import Problem
+from turnlog.importers.job.report import ContextLine, Line, Summary
 from turnlog.importers.source.files import Source
 
 
@@ -47,13 +48,13 @@ async def migrate(
     """
     output = Output(options.json)
     options = replace(options, data=storage_dir or options.data)
+    check_places(legacy_dir, options.data, backup_dir)
     words = _Words(output)
     words.say("=== Storage Migration Tool ===")
     if legacy_dir.is_dir() and next(Source(legacy_dir).files(), None) is None:
         words.say("No legacy contexts found.")
         return 0
     order = order_of(legacy_dir, None, delete=delete_legacy)
-    refuse_inside(order.source, options.data, backup_dir)
     found = await look_at(order, options, output, emitter(output) if dry_run and output.json else words.found)
     words.say(f"Found {found.contexts} legacy contexts:")
     for number, context_id in enumerate(words.context_ids, 1):
@@ -90,7 +91,7 @@ class _Words:
             self.context_ids.append(line.context_id)
             if line.failed:
                 self._failures.append(f"{line.context_id}: {_reason(line)}")
-        elif isinstance(line, ProblemLine) and not line.warning:
+        elif isinstance(line, Problem) and not line.warning:
             self._failures.append(f"{one_line(line.path)}: Load failed: {one_line(line.reason)}")
 
     def tell_summary(self, summary: Summary) -> None:
@@ -116,4 +117,4 @@ def _reason(line: ContextLine) -> str:
     if line.error is not None:
         return f"Save failed: {one_line(line.error.message)}"
     first = (*line.differences, *line.conflicts)[0]
-    return f"Validation failed: {first.field}: {first.expected}, not {first.found}"
+    return one_line(f"Validation failed: {first.field}: {first.expected}, not {first.found}")

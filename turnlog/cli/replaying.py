@@ -12,8 +12,6 @@ from turnlog.cli.output import Output
 from turnlog.cli.text import count
 from turnlog.cli.waiting import progress
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Problem
-from turnlog.importers.job.report import ProblemLine
 from turnlog.importers.job.running import Hear
 from turnlog.importers.source.files import Source
 from turnlog.replaying.ndjson import TurnlogNdjson
@@ -37,25 +35,13 @@ async def replay(
     """Replay a source into the store, or only see what there is; 1 if something of it was not replayed."""
     function = None if transform is None else load_transform(transform)
 
-    def told(problem: Problem) -> None:
-        hear(
-            ProblemLine(
-                problem.path,
-                problem.code,
-                problem.reason,
-                problem.place,
-                problem.context_id,
-                problem.warning,
-            )
-        )
-
     opened: AbstractAsyncContextManager[Turnlog | None] = nullcontext()
     if not dry:
         opened = writing(options, output, create=True)
     async with opened as log:
         with progress(output, "replaying commits", None) as tell:
             store = None if log is None else log.store
-            done = await replay_lines(store, Source(source), function, told, tell)
+            done = await replay_lines(store, Source(source), function, hear, tell)
     if output.json:
         output.emit(plain(done))
     else:

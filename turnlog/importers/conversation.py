@@ -98,7 +98,7 @@ class Conversation(msgspec.Struct, frozen=True):
     updated_at: int | None = None
 
 
-class Problem(msgspec.Struct, frozen=True):
+class Problem(msgspec.Struct, frozen=True, tag="problem"):
     """What could not be read, or not as it stands. ``place``: a JSON path or a line.
 
     A ``warning`` is no failure: nothing is missing for it.
@@ -119,6 +119,10 @@ class Importer(Protocol):
 
     def recognises(self, source: Source) -> bool:
         """Whether the source holds this format, by shape and not by names of folders."""
+        ...
+
+    def claims(self, source: Source, name: str) -> bool:
+        """Whether a file is of this format, sound or not: reading says what is to be said of it."""
         ...
 
     def read(self, source: Source) -> Iterator[Conversation | Problem]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from turnlog.importers.ait42 import importer as ait42
 from turnlog.importers.conversation import Importer, Problem
@@ -12,18 +12,10 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.taskerino import importer as taskerino
 
 
-class Claiming(Importer, Protocol):
-    """An importer that says of each file whether it is of its format, sound or not."""
-
-    def claims(self, source: Source, name: str) -> bool:
-        """Whether reading the source tells of this file."""
-        ...
-
-
 class Format(NamedTuple):
     """A format that can be imported, and the shape by which it is known."""
 
-    importer: Claiming
+    importer: Importer
     looked_for: str
 
 
@@ -38,7 +30,7 @@ FORMATS: Final[dict[str, Format]] = {
 """Every format by its name, which is what ``--format`` takes."""
 
 
-def detect(source: Source, insist: str | None = None) -> list[Claiming]:
+def detect(source: Source, insist: str | None = None) -> list[Importer]:
     """The importers for what is in a source; the one insisted on, whatever is there.
 
     Raises ``Unreadable`` with code ``unknown_format`` or ``nothing_recognised``, which says what was looked
@@ -56,7 +48,7 @@ def detect(source: Source, insist: str | None = None) -> list[Claiming]:
     return found
 
 
-def unclaimed(source: Source, importers: list[Claiming]) -> Iterator[Problem]:
+def unclaimed(source: Source, importers: list[Importer]) -> Iterator[Problem]:
     """The files of which none of the importers will tell, so that nothing is passed over in silence."""
     for name in source.files():
         if not any(importer.claims(source, name) for importer in importers):

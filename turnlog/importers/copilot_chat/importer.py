@@ -69,8 +69,6 @@ class CopilotChat:
 
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
         """Every context once, also if there are copies of it: those are read together, after the others."""
-        for refused in source.left_out():
-            yield problem_of(refused)
         twice = _copied(source)
         copies: dict[int, list[str]] = {}
         for name in _candidates(source):

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from eventstore.environment import sync_directory
 from eventstore.errors import Refused, Unavailable
 from turnlog.importers.source.files import Source
 
@@ -52,11 +53,11 @@ class _Sink(Protocol):
 def back_up(source: Source, directory: Path) -> Backup:
     """Copy all files of a source to a directory of their own below ``directory``, and verify the copy.
 
-    The copy appears whole or not at all; one that is there already is verified and used.
-    Raises ``Unavailable`` with code ``backup_failed``.
+    The copy appears whole or not at all, and is on the disk when this returns; one that is there already is
+    verified and used. Raises ``Unavailable`` with code ``backup_failed``.
     """
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        _make(directory)
         with _alone_in(directory):
             partial = directory / PARTIAL
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
@@ -67,6 +68,14 @@ def back_up(source: Source, directory: Path) -> Backup:
     except OSError as error:
         raise _failed(f"{error.strerror or type(error).__name__}: {error.filename}") from error
     return backup
+
+
+def _make(directory: Path) -> None:
+    """Make a directory, durably, with those above it that are not there."""
+    if not directory.is_dir():
+        _make(directory.parent)
+        directory.mkdir(exist_ok=True)
+        sync_directory(directory.parent)
 
 
 @contextmanager
@@ -117,7 +126,10 @@ def _copied(source: Source, partial: Path, directory: Path) -> Backup:
     backup = _manifest_of(source, partial / MANIFEST, directory)
     if not backup.path.exists():
         _copy_files(source, partial)
+        for folder, _, _ in os.walk(partial):
+            sync_directory(Path(folder))
         partial.rename(backup.path)
+    sync_directory(directory)
     _verify(backup)
     return backup
 
@@ -134,6 +146,8 @@ def _manifest_of(source: Source, manifest: Path, directory: Path) -> Backup:
             whole.update(line)
             files += 1
             size += entry.bytes
+        lines.flush()
+        os.fsync(lines.fileno())
     digest = whole.hexdigest()
     return Backup(directory / f"{source.root.resolve().name}-{digest[:12]}", digest, files, size)
 

@@ -36,6 +36,7 @@ from turnlog.importers.job.recording import (
     copies_in,
     digest_of,
     records_of,
+    sized,
     tags_of,
     with_copies,
 )
@@ -62,7 +63,7 @@ class Plan(msgspec.Struct, frozen=True):
 def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Plan:
     """All of a conversation, for a log that has no such context."""
     heads: dict[str, UUID | None] = {MAIN: None}
-    following: list[tuple[Record, int]] = [_sized(CustomRecorded(k.name, k.data)) for k in conversation.kept]
+    following: list[tuple[Record, int]] = [sized(CustomRecorded(k.name, k.data)) for k in conversation.kept]
     following += list(_messages(conversation, {message.id for message in conversation.messages}, heads))
     wanted = branches_of(conversation)
     tail: list[Record] = list(_moves(heads, wanted))
@@ -73,7 +74,7 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
         tail.append(ContextUpdated({"tags": tags_of(conversation)}))
     if conversation.state is not None:
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    following += map(_sized, tail)
+    following += map(sized, tail)
     version = 1 + _event_count(following)
     copy = Copy(digest_of(conversation), run, 0, version, conversation.updated_at)
     created = ContextCreated(
@@ -82,7 +83,7 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
         conversation.config,
         with_copies(conversation.attributes, [copy]),
     )
-    return _plan(conversation, [_sized(created), *following], copy)
+    return _plan(conversation, [sized(created), *following], copy)
 
 
 def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan | None:
@@ -105,7 +106,7 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     heads = dict(state.branches)
     unknown = {d.field for d in differences}
     kept = [each for number, each in enumerate(conversation.kept) if f"kept/{number}" in unknown]
-    records: list[tuple[Record, int]] = [_sized(CustomRecorded(each.name, each.data)) for each in kept]
+    records: list[tuple[Record, int]] = [sized(CustomRecorded(each.name, each.data)) for each in kept]
     records += list(_messages(conversation, missing, heads))
     wanted = _wanted_heads(conversation, compared, ids)
     tail: list[Record] = list(_moves(heads, wanted))
@@ -114,13 +115,13 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     tail += [BranchDeleted(name) for name in heads if name not in wanted]
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    records += map(_sized, tail)
+    records += map(sized, tail)
     version = state.version + _event_count(records) + 1
     copy = Copy(digest_of(conversation), run, state.version, version, conversation.updated_at)
     changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
     conflicts += _diverged(conversation, compared, wanted)
-    return _plan(conversation, [_sized(changes), *records], copy, conflicts)
+    return _plan(conversation, [sized(changes), *records], copy, conflicts)
 
 
 def _says_more(conversation: Conversation, compared: Compared) -> bool:
@@ -210,10 +211,6 @@ def _event_count(records: Iterable[tuple[Record, int]]) -> int:
 
 def _events_in(record: Record) -> int:
     return len(record.deltas) if type(record) is ChunkRun else 1
-
-
-def _sized(record: Record) -> tuple[Record, int]:
-    return record, len(msgspec.msgpack.encode(record))
 
 
 def _plan(

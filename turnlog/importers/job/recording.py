@@ -49,6 +49,11 @@ class Copy(msgspec.Struct, frozen=True):
     updated_at: int | None = None
 
 
+def bytes_of(conversation: Conversation) -> int:
+    """What a conversation takes. Raises as ``sized`` does."""
+    return len(_encoder.encode(conversation))
+
+
 def digest_of(conversation: Conversation) -> str:
     """What makes two copies the same: all that they say, and not where they were found."""
     said = msgspec.structs.replace(conversation, origin="", warnings=(), files=())
@@ -116,6 +121,14 @@ def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:
     return fold(pieces)
 
 
+def sized(record: Record) -> tuple[Record, int]:
+    """A record with the bytes that it takes in a commit.
+
+    Raises ``UnicodeEncodeError`` for a lone surrogate, ``OverflowError`` for an integer out of range.
+    """
+    return record, len(_encoder.encode(record))
+
+
 def records_of(message: Message) -> Iterator[tuple[Record, int]]:
     """The records of a message, each with the bytes that it takes in a commit, or more."""
     metadata, streamed = metadata_of(message), message.streamed
@@ -130,7 +143,7 @@ def records_of(message: Message) -> Iterator[tuple[Record, int]]:
             metadata,
             message.occurred_at,
         )
-        yield appended, _size(appended)
+        yield sized(appended)
         return
     started = StreamStarted(
         message.id,
@@ -141,10 +154,9 @@ def records_of(message: Message) -> Iterator[tuple[Record, int]]:
         metadata,
         streamed.started_at,
     )
-    yield started, _size(started)
+    yield sized(started)
     yield from _runs(message.id, streamed.chunks)
-    finalized = _end(message, streamed)
-    yield finalized, _size(finalized)
+    yield sized(_end(message, streamed))
 
 
 def _end(message: Message, streamed: Streamed) -> StreamFinalized:
@@ -186,8 +198,3 @@ def _run(message_id: UUID, sequence: int, chunks: list[Chunk]) -> ChunkRun:
     gaps = (0, *[after - before for before, after in pairwise(times)])
     deltas = tuple([chunk.delta for chunk in chunks])
     return ChunkRun(message_id, sequence, first.at, deltas, gaps, first.kind, first.part)
-
-
-def _size(record: Record) -> int:
-    """Raises ``UnicodeEncodeError`` for a lone surrogate, ``OverflowError`` for an integer out of range."""
-    return len(_encoder.encode(record))

@@ -5,7 +5,8 @@ A report that ends with a summary is whole; one that was cut is good up to its l
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from uuid import UUID
@@ -13,6 +14,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Refused
+from turnlog.importers.conversation import Problem
 from turnlog.importers.job.differences import Difference
 
 Status: TypeAlias = Literal["created", "updated", "unchanged", "failed"]
@@ -23,7 +25,10 @@ LISTED_MAX: Final = 100
 
 
 class Header(msgspec.Struct, frozen=True, tag="import"):
-    """The first line: what is imported, from where to where. ``is_file``: the source is one file."""
+    """The first line: what is imported, from where to where. ``is_file``: the source is one file.
+
+    ``delete``: the files that were verified are to be deleted afterwards.
+    """
 
     run: str
     source: str
@@ -33,6 +38,7 @@ class Header(msgspec.Struct, frozen=True, tag="import"):
     store_id: UUID | None
     backup: str | None
     dry_run: bool
+    delete: bool
     started_at: str
 
 
@@ -43,23 +49,16 @@ class Failure(msgspec.Struct, frozen=True):
     message: str
 
 
-class Warned(msgspec.Struct, frozen=True):
-    """What the source said that could not be taken as it stands."""
-
-    path: str
-    code: str
-    reason: str
-    place: str | None = None
-
-
 class ContextLine(msgspec.Struct, frozen=True, tag="context"):
     """A context: what was found, what was written, and whether it was verified.
 
+    ``source_id``: its id in the source; it has another where an earlier import of it was undone.
     ``created``: this import made it, now or before it was interrupted. ``conflicts`` are differences that no
     event can bring forward, ``differences`` all others that the verification found.
     """
 
     context_id: UUID
+    source_id: UUID
     origin: str
     format: str
     status: Status
@@ -76,7 +75,7 @@ class ContextLine(msgspec.Struct, frozen=True, tag="context"):
     differences: tuple[Difference, ...] = ()
     conflicts: tuple[Difference, ...] = ()
     warning_count: int = 0
-    warnings: tuple[Warned, ...] = ()
+    warnings: tuple[Problem, ...] = ()
     error: Failure | None = None
 
     @property
@@ -85,23 +84,16 @@ class ContextLine(msgspec.Struct, frozen=True, tag="context"):
         return self.error is not None or bool(self.difference_count or self.conflicts)
 
 
-class ProblemLine(msgspec.Struct, frozen=True, tag="problem"):
-    """What could not be read. A ``warning`` is no failure."""
-
-    path: str
-    code: str
-    reason: str
-    place: str | None
-    context_id: UUID | None
-    warning: bool
-
-
 class FileLine(msgspec.Struct, frozen=True, tag="file"):
-    """A file of the source that was deleted, or kept although deleting was asked for."""
+    """A file of the source that was deleted, or kept although deleting was asked for.
+
+    ``reason``: why it was kept. ``failed``: it should have been deleted, and could not be.
+    """
 
     path: str
     deleted: bool
     reason: str | None = None
+    failed: bool = False
 
 
 class Summary(msgspec.Struct, tag="summary"):
@@ -120,6 +112,7 @@ class Summary(msgspec.Struct, tag="summary"):
     problems: int = 0
     warnings: int = 0
     files_deleted: int = 0
+    files_failed: int = 0
     duration_us: int = 0
 
     def add(self, line: Line) -> None:
@@ -137,39 +130,49 @@ class Summary(msgspec.Struct, tag="summary"):
                 self.messages_written += line.messages_written
                 self.chunks_written += line.chunks_written
                 self.warnings += line.warning_count
-            case ProblemLine():
+            case Problem():
                 self.problems += not line.warning
                 self.warnings += line.warning
             case FileLine():
                 self.files_deleted += line.deleted
+                self.files_failed += line.failed
             case Header() | Summary():
                 pass
 
     @property
     def has_failed(self) -> bool:
-        """Whether anything was not brought over as it is."""
-        return bool(self.failed or self.problems)
+        """Whether anything was not brought over as it is, or not deleted that should have been."""
+        return bool(self.failed or self.problems or self.files_failed)
 
 
-Line: TypeAlias = Header | ContextLine | ProblemLine | FileLine | Summary
+Line: TypeAlias = Header | ContextLine | Problem | FileLine | Summary
+
+Hear: TypeAlias = Callable[[Line], None]
+"""Is told of every line of a report as it is written."""
 
 _decoder: Final[msgspec.json.Decoder[Line]] = msgspec.json.Decoder(Line)
 
 
 class Writer:
-    """Writes a report's lines, each whole before the next."""
+    """Writes a report's lines, each whole before the next, and tells of them; without a path, only that."""
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, hear: Hear) -> None:
         self.summary = Summary()
-        self.path = path
+        self._hear = hear
         self._file = None if path is None else path.open("wb")
 
     def write(self, line: Line) -> None:
-        """Count a line and write it."""
+        """Count a line, write it and tell of it."""
         self.summary.add(line)
         if self._file is not None:
             self._file.write(msgspec.json.encode(line) + b"\n")
             self._file.flush()
+        self._hear(line)
+
+    def sync(self) -> None:
+        """Make durable what is written."""
+        if self._file is not None:
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Idempotent."""
