@@ -33,7 +33,6 @@ FACTS: Final = {
     "request_id",
     "method",
     "route",
-    "handler",
     "status",
     "duration_ms",
     "sent_bytes",

@@ -206,6 +206,20 @@ async def test_bodies_that_are_no_json_are_refused(served: Served) -> None:
     assert {"application/json", "application/x-ndjson"} <= set(takes)
 
 
+async def test_the_type_of_lines_may_be_written_in_any_case(served: Served) -> None:
+    _, path = await _stream(served)
+    body, kind = msgspec.json.encode(_chunk(1, "a")), {"content-type": "Application/X-NDJSON; charset=utf-8"}
+    told = await served.client.post(f"{path}/chunks", content=body, headers=kind)
+    assert (told.status_code, lines(told.text)[-1]["sequence"]) == (200, 1)
+    problem(
+        await served.client.post(
+            f"{path}/chunks", content=body, headers={"content-type": "application/x-ndjsonx"}
+        ),
+        415,
+        "unsupported_media_type",
+    )
+
+
 async def test_lines_are_acknowledged_while_the_request_goes_on(served: Served) -> None:
     _, path = await _stream(served)
     async with posting(served.address, f"{path}/chunks") as body:

@@ -123,6 +123,14 @@ async def test_a_reader_goes_on_exactly_after_what_it_has(served: Served) -> Non
         assert problem(refused, 422, "invalid_argument")["argument"] == "after"
 
 
+async def test_the_last_id_decides_though_only_what_is_new_was_asked_for(served: Served) -> None:
+    path = await _recorded(served, [0, 1, 2])
+    for header, left in (("0", [1, 2, 3]), ("2", [3]), ("now", [])):
+        for query in ("", "?after=now", "?after=1"):
+            events = await heard(served.client, f"{path}/stream{query}", **{"last-event-id": header})
+            assert _sequences(events) == left, (header, query)
+
+
 async def test_what_comes_is_delivered_as_it_comes(served: Served) -> None:
     path = await _recorded(served, [0, 1], end=False)
     async with (

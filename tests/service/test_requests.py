@@ -10,6 +10,8 @@ import pytest
 from expecting import invalid, problem
 from serving import Served
 
+from eventstore.events import ContextCreated
+
 JSON = {"content-type": "application/json"}
 
 
@@ -303,3 +305,22 @@ async def test_unknown_ids_are_not_found_by_their_own_names(served: Served) -> N
         body: dict[str, Any] | None = None if path == "stop" else {}
         refused = await served.client.post(f"/api/messages/{unknown}/{path}", json=body)
         problem(refused, 404, "message_not_found")
+
+
+async def test_an_answer_does_not_claim_to_know_of_what_came_while_it_was_made(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await served.context()
+    log = served.service.log
+    answer = log.queries.contexts
+
+    async def contexts(*given: Any, **more: Any) -> Any:
+        found = await answer(*given, **more)
+        await log.store.append(uuid4(), [ContextCreated()])
+        return found
+
+    monkeypatch.setattr(log.queries, "contexts", contexts)
+    for asked, known in ({}, "3"), ({"turnlog-at-least": "2"}, "2"):
+        read = await served.client.get("/api/contexts", headers=asked)
+        assert read.headers["turnlog-position"] == known

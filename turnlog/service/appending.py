@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
-from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, check_depth
+from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, check_depth
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
@@ -59,7 +59,7 @@ class Appending:
         except TurnlogError as error:
             response = refusal(self._log, self._limits, headers, error)
         except Exception as error:
-            response = refusal(self._log, self._limits, headers, defect(scope, error))
+            response = refusal(self._log, self._limits, headers, defect(error, route=PATH))
         await _send(response, send)
 
     async def _body(
@@ -82,7 +82,7 @@ class Appending:
         try:
             data = decoder.decode(body)
             check_depth(body if decoder is _json else msgspec.json.encode(data), self._limits.json_depth_max)
-        except (TurnlogError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        except (TurnlogError, *UNREADABLE):
             return None
         return data
 

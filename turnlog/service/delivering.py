@@ -49,6 +49,7 @@ class Delivery:
         self.renderer: Renderer = renderer(dialect, facts)
         self.sequence = after
         self._queries = queries
+        self._context_id = opening.context_id
         self._message_id = opening.message_id
         self._dialect = dialect
         self._raw = dialect == "raw"
@@ -73,7 +74,7 @@ class Delivery:
                 async for data in stored:
                     yield data
             async with (
-                feeds.reading(self._message_id, self.sequence, raw=self._raw) as feed,
+                feeds.reading(self._context_id, self._message_id, self.sequence, raw=self._raw) as feed,
                 aclosing(self._fed(feed)) as coming,
             ):
                 async for data in coming:

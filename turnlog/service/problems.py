@@ -144,15 +144,24 @@ def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) ->
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect. The client learns that it is one, the log where it is."""
-    return refusal(request.app.state.log, request.app.state.limits, {}, defect(request.scope, error))
+    return refusal(
+        request.app.state.log,
+        request.app.state.limits,
+        {},
+        defect(error, route=route_of(request.scope)),
+    )
 
 
-def defect(scope: Any, error: Exception) -> TurnlogError:
+def route_of(scope: Any) -> str:
+    """A request's route, as far as one was found."""
+    return scope.get("path_template", "")
+
+
+def defect(error: Exception, event: str = "request_failed", **facts: object) -> TurnlogError:
     """What is told of an exception that should not have been raised; where it was is logged."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-    route = scope.get("path_template", "")
-    _logger.error("request_failed", route=route, error=type(error).__name__, at=place)
+    _logger.error(event, error=type(error).__name__, at=place, **facts)
     return Unavailable("unexpected", "the service failed to answer")
 
 

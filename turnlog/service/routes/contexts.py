@@ -141,8 +141,9 @@ async def read_context(
             cast("ContextAnswer", None), position=access.position, etag=state.version, status_code=304
         )
     branch = branch or state.active_branch
+    then = AtVersion(state.version)  # also where now was asked for: more may have come since
     path = await queries.messages(
-        context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=at, at_least=least
+        context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=then, at_least=least
     )
     ids = [entry.id for entry in path.items]
     answer = ContextAnswer(**msgspec.structs.asdict(state), branch=branch, message_ids=ids)

@@ -18,6 +18,7 @@ from eventstore.units import At
 from turnlog.service.access import READER, WHOLE, Access
 from turnlog.service.answers import Answer
 from turnlog.service.bodies import NDJSON
+from turnlog.service.conditions import PLACE, last_seen
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
 from turnlog.service.problems import problems
@@ -37,7 +38,7 @@ PositionQuery: TypeAlias = Annotated[
     QueryParameter(
         max_length=20,
         description="A position, excluded, or `now`: only what is new.",
-        schema_extra={"pattern": "^(now|[0-9]{1,18})$"},
+        schema_extra={"pattern": f"^{PLACE}$"},
     ),
 ]
 KindsQuery: TypeAlias = Annotated[
@@ -74,17 +75,6 @@ class LogHead(msgspec.Struct, frozen=True):
     position: int
     recorded_at: At
     chain: str
-
-
-def starting_position(headers: Headers, after: str | None, head: int, default: int) -> int:
-    """Where to begin: the last id that a browser sends, or ``after``. Raises ``Refused``."""
-    for given in (headers.get("last-event-id") or None, after):
-        if given not in (None, "now") and not (given.isascii() and given.isdigit() and len(given) <= 18):
-            raise Refused("invalid_argument", "after is a position or now", argument="after")
-    given = headers.get("last-event-id") or after
-    if given is None:
-        return default
-    return head if given == "now" else int(given)
 
 
 def wanted_format(headers: Headers, given: str | None) -> str:
@@ -147,7 +137,8 @@ async def _events(
 ) -> Response[Any]:
     store, wanted = access.log.store, kinds_of_tags(kinds)
     head = store.head().position
-    position = starting_position(request.headers, after, head, 0)
+    seen = last_seen(request.headers, after)
+    position = head if seen == "now" else seen or 0
     form = wanted_format(request.headers, format_)
     if form == "json":
         if live:
@@ -217,8 +208,8 @@ async def follow_contexts(
 def _signals(
     access: Access, streams: Streams, request: Request[Any, Any, Any], contexts: Any, after: str | None
 ) -> Response[Any]:
-    head = access.log.store.head().position
-    position = starting_position(request.headers, after, head, head)
+    seen = last_seen(request.headers, after)
+    position = seen if isinstance(seen, int) else access.log.store.head().position
     connection = streams.open(access)
     source = signal_frames(access, connection, position, contexts)
     return EventStream(streams, connection, source, SseWords())

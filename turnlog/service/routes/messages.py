@@ -31,6 +31,7 @@ from turnlog.service.requests import (
     LimitQuery,
     Redact,
     moment,
+    place,
 )
 from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
 from turnlog.service.strict import micros
@@ -152,8 +153,8 @@ async def list_messages(
         since=None if since is None else parse_time(since),
         until=None if until is None else parse_time(until),
         limit=limit,
-        before=_place(before),
-        after=_place(after),
+        before=None if before is None else place(before),
+        after=None if after is None else place(after),
         last=last,
         moment=at,
         at_least=at_least(request.headers),
@@ -167,10 +168,6 @@ async def list_messages(
         bodies = await access.log.queries.bodies(ids, at, context_id=context.id)
         items = [_whole(body) for body in bodies]
     return Answer(Page(items, page.next_cursor), position=access.position)
-
-
-def _place(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
 
 
 def _whole(body: MessageBody) -> MessageAnswer:

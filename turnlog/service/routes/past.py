@@ -17,7 +17,7 @@ from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.conditions import at_least
 from turnlog.service.problems import problems
-from turnlog.service.requests import ID, LimitQuery
+from turnlog.service.requests import ID, LimitQuery, place
 
 MOMENTS: Final = {
     "anyOf": [
@@ -38,7 +38,7 @@ async def read_history(
     """What changed when: each event, the chunks between two others as one entry."""
     page = await access.log.queries.history(
         access.context(context_id).id,
-        after=int(after) if after.isascii() and after.isdigit() else after,
+        after=place(after),
         limit=limit,
         at_least=at_least(request.headers),
     )

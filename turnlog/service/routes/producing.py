@@ -20,7 +20,7 @@ from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
 from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
-from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted
+from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted, media_type
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
@@ -155,7 +155,7 @@ async def send_chunks(
     """
     context = access.log.context(access.context_of(message_id))
     ingest = ChunkIngest(context, message_id, epoch, wall_clock_us, request.app.state.limits)
-    if request.headers.get("content-type", "").startswith(NDJSON):
+    if media_type(request.headers) == NDJSON:
         connection = streams.open(access)
         source = acknowledged(ingest, arriving(request), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
@@ -164,7 +164,7 @@ async def send_chunks(
     for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
-    return Answer(Durable(message_id, ingest.durable), position=access.position)
+    return Answer(Durable(message_id, ingest.durable), position=access.log.store.acknowledged)
 
 
 @post(
@@ -255,7 +255,8 @@ async def finalize_stream(
 async def stop_stream(access: NamedDependency[Access], message_id: FromPath[UUID]) -> Answer[Stopped]:
     """Stop a stream and keep what arrived; idempotent. Its producer is refused from now on."""
     context: Context = access.log.context(access.context_of(message_id))
-    return Answer(Stopped(message_id, await context.stop(message_id)), position=access.position)
+    stopped = Stopped(message_id, await context.stop(message_id))
+    return Answer(stopped, position=access.log.store.acknowledged)
 
 
 ROUTES = [

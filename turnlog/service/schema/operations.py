@@ -11,7 +11,13 @@ import msgspec
 
 from turnlog.service.answers import POSITION_HEADER
 from turnlog.service.bodies import NDJSON
-from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, KEY_CHARACTERS_MAX
+from turnlog.service.conditions import (
+    AT_LEAST_HEADER,
+    IDEMPOTENCY_HEADER,
+    KEY_CHARACTERS_MAX,
+    LAST_EVENT_ID,
+    PLACE,
+)
 from turnlog.service.event_stream import SSE
 from turnlog.service.following import EventLine
 from turnlog.service.routes.schema import HTML, OPENAPI
@@ -19,7 +25,6 @@ from turnlog.service.schema import streaming
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
-LAST_EVENT_ID: Final = "Last-Event-ID"
 ETAG: Final = "ETag"
 LOCATION: Final = "Location"
 RETRY_AFTER: Final = "Retry-After"
@@ -61,7 +66,7 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
     LAST_EVENT_ID: {
         "description": "The last id that the reader has: the response goes on after it, and `after` does not "
         "count. A browser sends it by itself.",
-        "schema": {"type": "string", "pattern": "^(now|[0-9]{1,18})?$"},
+        "schema": {"type": "string", "pattern": f"^{PLACE}?$"},
         "example": "0",
     },
 }
