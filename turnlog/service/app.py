@@ -14,7 +14,7 @@ from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission, guard, require_scopes
-from turnlog.service.answers import POSITION_HEADER
+from turnlog.service.answers import MESSAGE_HEADER, POSITION_HEADER
 from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, LAST_EVENT_ID
@@ -124,7 +124,7 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
             "Location",
             "Retry-After",
             POSITION_HEADER,
-            "Turnlog-Message-Id",
+            MESSAGE_HEADER,
             "X-Request-Id",
         ],
         max_age=600,

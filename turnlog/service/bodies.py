@@ -1,7 +1,8 @@
-"""Bodies of requests: JSON, or MessagePack where a route takes it; nothing else.
+"""Bodies of requests: JSON whole, or MessagePack where a route takes it; or as they come, where they go on.
 
 A browser sends a form or plain text to another origin without asking, but JSON only after a preflight: that
-the type is checked keeps a foreign page from writing to a service on the reader's own machine.
+the type is checked keeps a foreign page from writing to a service on the reader's own machine, should it get
+past the gate.
 """
 
 from __future__ import annotations

@@ -18,8 +18,6 @@ from litestar import Response
 from litestar.connection import ASGIConnection
 from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
 
 from eventstore.errors import CODES, TurnlogError, Unavailable
 from turnlog.facade import Turnlog
@@ -170,17 +168,3 @@ HANDLERS: Final[dict[int | type[Exception], Callable[..., Response[Any]]]] = {
     HTTPException: of_http,
     Exception: of_unexpected,
 }
-
-
-def problems(*codes: str) -> dict[int, ResponseSpec]:
-    """The errors of a route's own. Those that follow from what it takes are added where it is described."""
-    by_status: dict[int, list[Example]] = {}
-    for code in codes:
-        by_status.setdefault(CODES[code].status, []).append(Example(summary=code))
-    return {status: ResponseSpec(Problem, examples=examples) for status, examples in by_status.items()}
-
-
-def codes_in(responses: Mapping[int, ResponseSpec] | None) -> list[str]:
-    """The codes that ``problems`` was given."""
-    specs = (responses or {}).values()
-    return [str(example.summary) for spec in specs for example in spec.examples or ()]

@@ -21,7 +21,6 @@ from turnlog.service.bodies import NDJSON
 from turnlog.service.conditions import PLACE, last_seen
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
-from turnlog.service.problems import problems
 from turnlog.service.requests import ID
 from turnlog.service.streams import Streams
 
@@ -85,7 +84,7 @@ def wanted_format(headers: Headers, given: str | None) -> str:
     return given
 
 
-@get("/events", opt=READER, responses=problems("invalid_argument", "commit_damaged", "too_many_connections"))
+@get("/events", opt=READER)
 async def read_events(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -103,11 +102,7 @@ async def read_events(
     return await _events(access, streams, request, None, after, kinds, live, limit, format_)
 
 
-@get(
-    "/contexts/{context_id:uuid}/events",
-    opt=READER,
-    responses=problems("context_not_found", "invalid_argument", "commit_damaged", "too_many_connections"),
-)
+@get("/contexts/{context_id:uuid}/events", opt=READER)
 async def read_context_events(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -159,11 +154,7 @@ async def _events(
     return EventStream(streams, connection, source, words, media_type=media_type)
 
 
-@get(
-    "/contexts/{context_id:uuid}/sse",
-    opt=READER,
-    responses=problems("context_not_found", "too_many_connections"),
-)
+@get("/contexts/{context_id:uuid}/sse", opt=READER)
 async def follow_context(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -178,7 +169,7 @@ async def follow_context(
     return _signals(access, streams, request, (access.context(context_id).id,), after)
 
 
-@get("/sse", opt=READER, responses=problems("context_not_found", "invalid_argument", "too_many_connections"))
+@get("/sse", opt=READER, problems=("context_not_found",))
 async def follow_contexts(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -215,7 +206,7 @@ def _signals(
     return EventStream(streams, connection, source, SseWords())
 
 
-@get("/log/head", opt=READER | WHOLE, responses=problems("workspace_not_allowed"))
+@get("/log/head", opt=READER | WHOLE)
 async def read_head(access: NamedDependency[Access]) -> Answer[LogHead]:
     """The log's last position and the chain over all commits up to it."""
     head = access.log.store.head()

@@ -20,7 +20,6 @@ from turnlog.service.conditions import PLACE, last_seen
 from turnlog.service.connections import Connection
 from turnlog.service.delivering import Delivery
 from turnlog.service.event_stream import EventStream, SseWords
-from turnlog.service.problems import problems
 from turnlog.service.streams import Streams
 
 DialectQuery: TypeAlias = Annotated[
@@ -40,21 +39,15 @@ AfterQuery: TypeAlias = Annotated[
     ),
 ]
 OF_READING = (
-    "message_not_found",
     "stream_not_open",
     "message_redacted",
     "invalid_argument",
     "unknown_dialect",
     "raw_not_kept",
-    "too_many_connections",
 )
 
 
-@get(
-    "/messages/{message_id:uuid}/chunks",
-    opt=READER,
-    responses=problems("message_not_found", "stream_not_open", "message_redacted", "invalid_argument"),
-)
+@get("/messages/{message_id:uuid}/chunks", opt=READER, problems=("stream_not_open", "message_redacted"))
 async def read_chunks(
     access: NamedDependency[Access],
     message_id: FromPath[UUID],
@@ -71,18 +64,14 @@ async def read_chunks(
     return Answer(page, position=access.position)
 
 
-@get(
-    "/messages/{message_id:uuid}/timeline",
-    opt=READER,
-    responses=problems("message_not_found", "stream_not_open"),
-)
+@get("/messages/{message_id:uuid}/timeline", opt=READER, problems=("stream_not_open",))
 async def read_timeline(access: NamedDependency[Access], message_id: FromPath[UUID]) -> Answer[Timeline]:
     """A stream in numbers: time to the first chunk, rate, duration, characters, usage, outcome."""
     access.context_of(message_id)
     return Answer(await access.log.queries.timeline(message_id), position=access.position)
 
 
-@get("/messages/{message_id:uuid}/stream", opt=READER, responses=problems(*OF_READING))
+@get("/messages/{message_id:uuid}/stream", opt=READER, problems=OF_READING)
 async def read_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -114,7 +103,7 @@ async def read_stream(
     return EventStream(streams, connection, source, _words(dialect), headers=delivery.renderer.headers)
 
 
-@get("/messages/{message_id:uuid}/replay", opt=READER, responses=problems(*OF_READING))
+@get("/messages/{message_id:uuid}/replay", opt=READER, problems=OF_READING)
 async def replay_stream(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
