@@ -15,7 +15,7 @@ from projections.projection import Projection
 from projections.views import Views
 
 POLL_SECONDS: Final = 0.01
-"""Between two looks: half of what the writer's process lingers before it applies a commit."""
+"""Between two looks: little beside what the writer's process lingers before it applies a commit."""
 
 WAIT_SECONDS: Final = 5.0
 """How long to wait before giving up: the writer's process may not be running."""

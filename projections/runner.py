@@ -24,9 +24,10 @@ from projections.status import Census, RunnerStatus
 from projections.views import Views
 from projections.waiting import Waiters
 
-LINGER_SECONDS: Final = 0.02
+LINGER_SECONDS: Final = 0.06
 """What the runner waits after the first new commit while nobody waits for it. The log and the views sync on
-one disk, and each sync of one slows the other: fewer and larger transactions here are faster appends."""
+one disk, and each sync of one slows the other: fewer and larger transactions here are faster appends, and
+less of the processor that both share."""
 
 RETRY_SECONDS: Final = 1.0
 """Between two tries while the views cannot be stored, as on a full disk."""

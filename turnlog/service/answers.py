@@ -66,6 +66,18 @@ class Answer(Response[T]):
         return msgspec.json.encode(plain(content))
 
 
+def outcome(context_id: UUID, committed: Committed, message_id: UUID | None = None) -> Written:
+    """What an append did."""
+    return Written(
+        context_id,
+        committed.position,
+        committed.version,
+        committed.recorded_at,
+        committed.written,
+        message_id,
+    )
+
+
 def written(
     context_id: UUID,
     committed: Committed,
@@ -75,16 +87,8 @@ def written(
     status_code: int | None = None,
 ) -> Answer[Written]:
     """The answer to an append."""
-    body = Written(
-        context_id,
-        committed.position,
-        committed.version,
-        committed.recorded_at,
-        committed.written,
-        message_id,
-    )
     return Answer(
-        body,
+        outcome(context_id, committed, message_id),
         position=committed.position,
         etag=committed.version,
         location=location,

@@ -17,15 +17,19 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
+from turnlog.service.answers import JSON, POSITION_HEADER, outcome
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, check_depth
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
 from turnlog.service.settings import Limits
+from turnlog.shapes import plain
 
 PATH: Final = "/api/commits"
 
 CREATED: Final = 201
+
+_POSITION: Final = POSITION_HEADER.lower().encode()
 
 _json: Final = msgspec.json.Decoder(AppendCommit)
 _msgpack: Final = msgspec.msgpack.Decoder(AppendCommit)
@@ -55,12 +59,15 @@ class Appending:
             return
         request["path_template"], request["state"]["access"] = PATH, access
         try:
-            response: Response[Any] = await append(access, headers, data, self._limits.commit_events_max)
+            committed = await append(access, headers, data, self._limits.commit_events_max)
         except TurnlogError as error:
-            response = refusal(self._log, self._limits, headers, error)
+            await _refuse(refusal(self._log, self._limits, headers, error), send)
         except Exception as error:
-            response = refusal(self._log, self._limits, headers, defect(error, route=PATH))
-        await _send(response, send)
+            await _refuse(refusal(self._log, self._limits, headers, defect(error, route=PATH)), send)
+        else:
+            fields = [(_POSITION, b"%d" % committed.position), (b"etag", b'"%d"' % committed.version)]
+            body = msgspec.json.encode(plain(outcome(data.context_id, committed)))
+            await _send(CREATED, fields, JSON, body, send)
 
     async def _body(
         self, headers: Mapping[str, str], receive: Receive, read: list[Any]
@@ -104,15 +111,19 @@ def _again(read: list[Any], receive: Receive) -> Receive:
     return receive_again
 
 
-async def _send(response: Response[Any], send: Send) -> None:
-    """A whole response, as the framework would send it."""
-    body = response.render(response.content, str(response.media_type))
+async def _refuse(response: Response[Any], send: Send) -> None:
+    media_type = str(response.media_type)
     headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
-    headers += [
-        (b"content-type", str(response.media_type).encode()),
-        (b"content-length", b"%d" % len(body)),
-    ]
-    status = response.status_code or CREATED
-    start: Any = {"type": "http.response.start", "status": status, "headers": headers}
+    assert response.status_code is not None
+    body = response.render(response.content, media_type)
+    await _send(response.status_code, headers, media_type, body, send)
+
+
+async def _send(
+    status: int, headers: list[tuple[bytes, bytes]], media_type: str, body: bytes, send: Send
+) -> None:
+    """A whole response, as the framework would send it."""
+    of_body = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
+    start: Any = {"type": "http.response.start", "status": status, "headers": [*headers, *of_body]}
     await send(start)
     await send({"type": "http.response.body", "body": body, "more_body": False})

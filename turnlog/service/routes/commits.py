@@ -12,7 +12,7 @@ from litestar.di import NamedDependency
 from litestar.params import JSONBody
 from msgspec.structs import replace
 
-from eventstore.commits import EXISTS, ExpectedVersion
+from eventstore.commits import EXISTS, Committed, ExpectedVersion
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, Event
 from eventstore.limits import EVENTS_AT_ONCE
@@ -65,12 +65,13 @@ async def append_commit(
     `commit_id` gives the first outcome and writes nothing, for ever.
     """
     limits: Limits = request.app.state.limits
-    return await append(access, request.headers, data, limits.commit_events_max)
+    committed = await append(access, request.headers, data, limits.commit_events_max)
+    return written(data.context_id, committed)
 
 
 async def append(
     access: Access, headers: Mapping[str, str], data: AppendCommit, events_max: int
-) -> Answer[Written]:
+) -> Committed:
     """What the route does, however it was reached."""
     if len(data.events) > events_max:
         raise Refused("commit_too_large", f"a commit has at most {events_max} events", limit=events_max)
@@ -82,7 +83,7 @@ async def append(
             await anyio.lowlevel.checkpoint()
     if not access.sees(data.context_id):
         events = _creating(access, data.context_id, events)
-    committed = await access.log.store.append(
+    return await access.log.store.append(
         data.context_id,
         events,
         expected_version=expected,
@@ -90,7 +91,6 @@ async def append(
         metadata=data.metadata,
         epoch=data.epoch,
     )
-    return written(data.context_id, committed)
 
 
 def _expected(headers: Mapping[str, str], data: AppendCommit) -> ExpectedVersion:
