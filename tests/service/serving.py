@@ -17,11 +17,28 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from eventstore.units import wall_clock_us
 from turnlog.service.configuration import load
+from turnlog.service.key_file import create_key
+from turnlog.service.keys import Key, KeyRole
 from turnlog.service.running import Server, Service, address_of, listen, opened
 
 SECONDS: Final = 30.0
 """What a test waits for an answer at most; only a hang takes as long."""
+
+
+def new_key(
+    directory: Path,
+    role: KeyRole = "admin",
+    workspace: str | None = None,
+    *,
+    name: str | None = None,
+    expires_at: int | None = None,
+) -> tuple[Key, str]:
+    """A key made now, and its text."""
+    directory.mkdir(exist_ok=True)
+    now = wall_clock_us()
+    return create_key(directory, name=name, workspace=workspace, role=role, expires_at=expires_at, now=now)
 
 
 class Served:

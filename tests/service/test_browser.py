@@ -10,10 +10,7 @@ from typing import Any, Final
 
 import httpx
 from browsing import Page, browsing, chromium, page
-from serving import SECONDS, Process, process
-
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
+from serving import SECONDS, Process, new_key, process
 
 DELTAS: Final = [
     "潮",
@@ -59,11 +56,7 @@ async def test_a_page_with_tickets_fetches_another_when_its_own_is_used_up(
     data_dir: Path, tmp_path: Path
 ) -> None:
     executable = chromium()
-    keys: dict[str, str] = {}
-    for role in ("reader", "writer"):
-        _, keys[role] = create_key(
-            data_dir, name=role, workspace=None, role=role, expires_at=None, now=wall_clock_us()
-        )
+    keys = {role: new_key(data_dir, role)[1] for role in ("reader", "writer")}
     async with (
         page() as shown,
         process(data_dir, *_settings(shown)) as served,

@@ -14,11 +14,9 @@ import pytest
 from every_route import PROVIDERS
 from faulty import Faults
 from raw import connection, request
-from serving import SECONDS, Served, serving
+from serving import SECONDS, Served, new_key, serving
 from structlog.testing import capture_logs
 
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
 from turnlog.service.settings import Limits
 
 LIVE: Final = "/api/events?live=true&format=sse"
@@ -27,9 +25,7 @@ WAIT: Final = 7
 
 
 def key(directory: Path) -> dict[str, str]:
-    now = wall_clock_us()
-    text = create_key(directory, name=None, workspace=None, role="admin", expires_at=None, now=now)[1]
-    return {"authorization": f"Bearer {text}"}
+    return {"authorization": f"Bearer {new_key(directory)[1]}"}
 
 
 def refused(response: httpx.Response, status: int, code: str) -> None:
