@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -143,6 +144,19 @@ class Process:
             await started.wait()
         assert self.port, self.lines
         self.running.set()
+
+    async def answered(self, client: httpx.AsyncClient, path: str, body: object) -> Any:
+        """Send it again while nobody answers. The end may be there already, when its answer was lost."""
+        while True:
+            try:
+                response = await client.post(path, json=body)
+            except httpx.TransportError:
+                await self.running.wait()
+                continue
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                told = response.json()
+                assert response.is_success or told["code"] == "stream_finalized", told
+                return told
 
     def send(self, how: signal.Signals) -> None:
         """Send a signal."""

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
-from event_source import events, objects
+from event_source import heard, objects
 from serving import Served
 
 
@@ -40,7 +40,7 @@ async def test_a_feed_that_fails_ends_what_its_readers_read(
         yield
 
     monkeypatch.setattr(served.service.log.queries, "follow", follow)
-    found = await events(served.client, f"/api/messages/{message_id}/stream")
+    found = await heard(served.client, f"/api/messages/{message_id}/stream")
     assert [event.event for event in found] == ["message", "message", "error"]
     assert objects(found)[-1]["problem"]["code"] == "unexpected"
     assert "secret" not in found[-1].data

@@ -12,6 +12,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 import pytest
+from event_source import Follower
 from serving import SECONDS, Served, command, new_key, serving
 
 from eventstore.units import wall_clock_us
@@ -36,30 +37,14 @@ def admitted(directory: Path, expires_at: int | None = None) -> tuple[Key, dict[
     return key, {"authorization": f"Bearer {text}"}
 
 
-class Follower:
-    """A response that goes on, and what came of it."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.came = asyncio.Event()
-
-    async def follow(self, client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
-        """Read it to its end."""
-        async with client.stream("GET", path, headers=headers) as response:
-            assert response.status_code == 200
-            async for text in response.aiter_text():
-                self.text += text
-                self.came.set()
-
-    def last(self) -> dict[str, Any]:
-        """The last thing that it said; to a provider's client it is an error, which such a client raises."""
-        line = self.text.rstrip("\n").rpartition("\n")[2]
-        told = msgspec.json.decode(line.removeprefix("data: "))
-        if told["type"] == "closing":
-            return told
-        problem = told["problem"]
-        reason = problem["code"].removeprefix("key_")
-        return {"type": "closing", "reason": reason, "after": problem["after"]}
+def ending(opened: Follower) -> dict[str, Any]:
+    """The last thing that it said; to a provider's client it is an error, which such a client raises."""
+    told = opened.last()
+    if told["type"] == "closing":
+        return told
+    problem = told["problem"]
+    reason = problem["code"].removeprefix("key_")
+    return {"type": "closing", "reason": reason, "after": problem["after"]}
 
 
 async def paths(served: Served, headers: dict[str, str]) -> dict[str, str]:
@@ -103,14 +88,14 @@ async def test_a_revocation_ends_open_streams_with_a_word(how: str, data_dir: Pa
         afters = {"stream": 2, "anthropic": 2, "replay": 1}
         for name, each in opened.items():
             expected = {"type": "closing", "reason": "revoked", "after": afters.get(name, head)}
-            assert each.last() == expected, name
+            assert ending(each) == expected, name
         refused = await served.client.get("/api/events", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (401, "key_revoked")
         assert not keeping.done()
         assert (await served.client.get("/api/events", headers=others)).status_code == 200
         served.server.stop()
         await keeping
-        assert kept.last()["reason"] == "shutdown"
+        assert ending(kept)["reason"] == "shutdown"
 
 
 async def test_a_revocation_is_known_with_the_look_at_the_keys(
@@ -121,7 +106,7 @@ async def test_a_revocation_is_known_with_the_look_at_the_keys(
     async with serving(data_dir, **CHECKED) as served:
         async with followed(served, headers) as opened:
             revoke_key(data_dir, key.id, wall_clock_us())
-        assert {each.last()["reason"] for each in opened.values()} == {"revoked"}
+        assert {ending(each)["reason"] for each in opened.values()} == {"revoked"}
 
 
 def pass_time(served: Served, hours: int) -> None:
@@ -135,7 +120,7 @@ async def test_a_key_that_expires_ends_its_streams(data_dir: Path) -> None:
     async with serving(data_dir, **CHECKED) as served:
         async with followed(served, headers) as opened:
             pass_time(served, 1)
-        assert {each.last()["reason"] for each in opened.values()} == {"expired"}
+        assert {ending(each)["reason"] for each in opened.values()} == {"expired"}
         refused = await served.client.get("/api/events", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (401, "key_expired")
 
@@ -229,7 +214,7 @@ async def test_the_first_key_closes_the_door_also_for_who_is_inside(data_dir: Pa
         ticket = (await served.json("POST", "/api/tickets", {"path": "/api/events"}))["ticket"]
         async with followed(served, {}) as opened:
             key, headers = admitted(data_dir)
-        assert {each.last()["reason"] for each in opened.values()} == {"revoked"}
+        assert {ending(each)["reason"] for each in opened.values()} == {"revoked"}
         refused = await served.client.get("/api/events")
         assert (refused.status_code, refused.json()["code"]) == (401, "key_missing")
         refused = await served.client.get(f"/api/events?ticket={ticket}")

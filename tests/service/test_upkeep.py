@@ -12,7 +12,8 @@ from typing import Any
 
 import anyio.to_thread
 import pytest
-from expecting import heard, problem, told
+from event_source import heard
+from expecting import problem, told
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from serving import SECONDS, Served, serving
