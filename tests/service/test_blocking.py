@@ -27,6 +27,8 @@ from eventstore.events import ChunkReceived, ContextCreated, MessageAppended, St
 from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.shapes import plain
 
+pytestmark = pytest.mark.alone
+
 LATE_SECONDS_MAX: Final = 0.020
 TICK_SECONDS: Final = 0.001
 ROUNDS: Final = 20
@@ -131,7 +133,7 @@ class Big:
             "/api/events?format=ndjson&after=0",
             "/api/events?format=sse&live=false&after=0",
             stream,
-            f"{stream}/chunks?limit=5000",
+            f"{stream}/chunks?limit=2000",
             f"{stream}/stream",
             f"{stream}/stream?mode=snapshot",
             f"{stream}/replay?speed=0",

@@ -280,6 +280,7 @@ async def _arrivals(served: Served, path: str) -> list[float]:
     return [at - found[0] for at in found]
 
 
+@pytest.mark.alone
 async def test_a_replay_keeps_the_recorded_intervals_divided_by_its_speed(served: Served) -> None:
     times = [0, 30, 90, 100, 250, 400]
     path = await _recorded(served, times)
@@ -291,6 +292,7 @@ async def test_a_replay_keeps_the_recorded_intervals_divided_by_its_speed(served
             assert due - 0.02 < arrived < due + 0.5, (speed, at)
 
 
+@pytest.mark.alone
 async def test_long_pauses_are_cut(served: Served) -> None:
     path = await _recorded(served, [0, 3_600_000, 3_600_010, 90_000_000])
     arrivals = await _arrivals(served, f"{path}/replay?max_gap_ms=50")

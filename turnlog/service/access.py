@@ -222,7 +222,7 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
     scope: Any = connection.scope
     needed: Scope = "open" if _is_generated(handler) else handler.opt["scope"]
     if needed != "open":
-        admission: Admission = connection.app.state.admission
+        admission: Admission = connection.state.admission
         whole = handler.opt.get("whole", False)
         try:
             access = admission.admit(scope, connection.headers, needed, whole=whole)

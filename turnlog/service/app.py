@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
-from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.routes import HTTPRoute
 from litestar.types import ASGIApp
@@ -73,22 +73,30 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
     """The service over an open log. Raises ``RuntimeError`` for a route that declares no scope."""
     metrics = Metrics(log, streams)
     admission = Admission(log, gate, settings.limits)
+    state = {
+        "log": log,
+        "gate": gate,
+        "keyring": keyring,
+        "limits": settings.limits,
+        "admission": admission,
+        "streams": streams,
+        "metrics": metrics,
+    }
+    app = _routed(settings.cors_origins)
+    return Edge(Appending(app, log, admission, settings.limits), metrics, state)
+
+
+@cache
+def _routed(origins: tuple[str, ...]) -> Litestar:
+    """The routes. They know no log: what they need of a service is in the state of each request.
+
+    To make them takes longer than to open a log, and they are the same for every service of a process.
+    """
     app = Litestar(
         [
             Router("/api", route_handlers=API, guards=[guard]),
             Router("/", route_handlers=[*upkeep.ROOT_ROUTES, *schema.ROUTES], guards=[guard]),
         ],
-        state=State(
-            {
-                "log": log,
-                "gate": gate,
-                "keyring": keyring,
-                "limits": settings.limits,
-                "admission": admission,
-                "streams": streams,
-                "metrics": metrics,
-            }
-        ),
         dependencies={
             "access": Provide(_access, sync_to_thread=False),
             "streams": Provide(_streams, sync_to_thread=False),
@@ -97,7 +105,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         exception_handlers=HANDLERS,
         request_class=TypedRequest,
         request_max_body_size=None,  # TypedRequest has the bound, with a message that names it
-        cors_config=_cors(settings.cors_origins),
+        cors_config=_cors(origins),
         openapi_config=None,  # ours says more: headers, streams, problems, examples
         logging_config=None,
         pdb_on_exception=False,
@@ -108,7 +116,7 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
     }
     require_scopes(app)
     app.state.described = Described(app, version("turnlog"))
-    return Edge(Appending(app, log, admission, settings.limits), metrics)
+    return app
 
 
 def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
@@ -147,4 +155,4 @@ def _access(request: Request[Any, Any, Any]) -> Access:
 
 
 def _streams(request: Request[Any, Any, Any]) -> Streams:
-    return request.app.state.streams
+    return request.state.streams

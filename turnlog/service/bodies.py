@@ -59,7 +59,7 @@ class TypedRequest(Request[Any, Any, Any]):
                 f"the body is {kind or 'of no type'}; this route takes {', '.join(takes)}",
                 takes=list(takes),
             )
-        limits: Limits = self.app.state.limits
+        limits: Limits = self.state.limits
         body, most = await self._whole(limits.body_bytes_max), limits.json_depth_max
         try:
             if kind in MSGPACK_TYPES:

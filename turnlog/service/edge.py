@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 from uuid import UUID
 
@@ -28,16 +28,21 @@ _logger: Final = structlog.get_logger("turnlog.service")
 
 
 class Edge:
-    """Wraps the application. A line tells who asked what and how it went: never a body, never a key."""
+    """Wraps the application, and gives each request the ``state`` that its route needs.
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    A line tells who asked what and how it went: never a body, never a key.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, state: Mapping[str, object]) -> None:
         self._app = app
         self._metrics = metrics
+        self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         start, request_id = time.perf_counter(), _request_id(scope["headers"])
         status, sent = 0, 0
+        scope["state"].update(self._state)
 
         async def answer(message: Message) -> None:
             nonlocal status, sent

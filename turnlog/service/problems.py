@@ -99,7 +99,7 @@ def _plain(value: object) -> object:
 
 def of_turnlog(request: ASGIConnection[Any, Any, Any, Any], error: TurnlogError) -> Response[Any]:
     """A refusal of ours."""
-    return refusal(request.app.state.log, request.app.state.limits, request.headers, error)
+    return refusal(request.state.log, request.state.limits, request.headers, error)
 
 
 def refusal(log: Turnlog, limits: Limits, headers: Mapping[str, str], error: TurnlogError) -> Response[Any]:
@@ -142,12 +142,8 @@ def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) ->
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect. The client learns that it is one, the log where it is."""
-    return refusal(
-        request.app.state.log,
-        request.app.state.limits,
-        {},
-        defect(error, route=route_of(request.scope)),
-    )
+    failure = defect(error, route=route_of(request.scope))
+    return refusal(request.state.log, request.state.limits, {}, failure)
 
 
 def route_of(scope: Any) -> str:

@@ -11,7 +11,7 @@ import resource
 import signal
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Final, TypeAlias, cast
 
@@ -35,8 +35,10 @@ from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 from turnlog.service.tickets import Tickets
 
+TICK_SECONDS: Final = 0.1
+
 CHECK_TICKS: Final = 5
-"""Of uvicorn's ten in a second: between two looks at the connections for silence."""
+"""Between two looks at the connections for silence."""
 
 BACKLOG: Final = 2_048
 """Connections that wait to be taken, when a thousand readers come back at once."""
@@ -137,6 +139,7 @@ class Server(uvicorn.Server):
         )
         self._service = service
         self._started = started
+        self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """End the streams, take no more, let requests finish; ask twice, and none is waited for."""
@@ -144,6 +147,7 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 cast("LimitedProtocol", connection).transport.abort()
         self.should_exit = True
+        self._stopping.set()
         self._service.streams.connections.stop()
 
     @contextmanager
@@ -165,6 +169,15 @@ class Server(uvicorn.Server):
             )
             if self._started is not None:
                 await self._started(address, log)
+
+    async def main_loop(self) -> None:
+        """Tick until it is told to stop, and then end at once: uvicorn's own looks at its next tick."""
+        counter = 0
+        while not await self.on_tick(counter):
+            counter += 1
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._stopping.wait()
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second."""

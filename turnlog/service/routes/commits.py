@@ -64,7 +64,7 @@ async def append_commit(
     The body is JSON, or MessagePack (`application/msgpack`) of the same shape. A repeat with the same
     `commit_id` gives the first outcome and writes nothing, for ever.
     """
-    limits: Limits = request.app.state.limits
+    limits: Limits = request.state.limits
     committed = await append(access, request.headers, data, limits.commit_events_max)
     return written(data.context_id, committed)
 

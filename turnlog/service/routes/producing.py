@@ -152,7 +152,7 @@ async def send_chunks(
     says what was expected.
     """
     context = access.log.context(access.context_of(message_id))
-    ingest = ChunkIngest(context, message_id, epoch, wall_clock_us, request.app.state.limits)
+    ingest = ChunkIngest(context, message_id, epoch, wall_clock_us, request.state.limits)
     if media_type(request.headers) == NDJSON:
         connection = streams.open(access)
         source = acknowledged(ingest, arriving(request), streams.produced(message_id))

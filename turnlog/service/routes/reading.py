@@ -52,7 +52,7 @@ async def read_chunks(
     access: NamedDependency[Access],
     message_id: FromPath[UUID],
     after: Annotated[int, QueryParameter(ge=0, description="The last sequence that is known.")] = 0,
-    limit: Annotated[int, QueryParameter(ge=1, le=5_000, description="Chunks at most.")] = 1_000,
+    limit: Annotated[int, QueryParameter(ge=1, le=2_000, description="Chunks at most.")] = 1_000,
     raw: Annotated[bool, QueryParameter(description="With the provider's bytes, where kept.")] = False,
 ) -> Answer[ChunkPage]:
     """Stored chunks after a sequence. `has_more` is true when further ones are stored already.

@@ -6,7 +6,6 @@ from typing import Any, Final
 
 from anyio import to_thread
 from litestar import Request, Response, get
-from litestar.datastructures import State
 
 from turnlog.service.access import OPEN
 
@@ -15,16 +14,16 @@ HTML: Final = "text/html"
 
 
 @get("/schema/openapi.json", opt=OPEN, status_code=200)
-async def read_openapi(state: State) -> Response[bytes]:
+async def read_openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
     """This document, whoever asks."""
-    document = await to_thread.run_sync(lambda: state.described.document)
+    document = await to_thread.run_sync(lambda: request.app.state.described.document)
     return Response(document, media_type=OPENAPI)
 
 
 @get("/schema", opt=OPEN, status_code=200)
-async def read_schema(request: Request[Any, Any, Any], state: State) -> Response[bytes]:
+async def read_schema(request: Request[Any, Any, Any]) -> Response[bytes]:
     """This document, or to a browser a page that shows it."""
-    described: Any = state.described
+    described: Any = request.app.state.described
     if HTML in request.headers.get("accept", ""):
         headers = {"Content-Security-Policy": described.page_policy, "Vary": "Accept"}
         page = await to_thread.run_sync(lambda: described.page)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
-from litestar import post
-from litestar.datastructures import State
+from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
@@ -35,7 +34,7 @@ class Ticket(msgspec.Struct, frozen=True):
 
 @post("/tickets", opt=READER, status_code=201, problems=("too_many_tickets",))
 async def issue_ticket(
-    access: NamedDependency[Access], state: State, data: JSONBody[TicketFor]
+    access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[TicketFor]
 ) -> Answer[Ticket]:
     """Issue a ticket for one request of a path, in the name of the key.
 
@@ -43,7 +42,7 @@ async def issue_ticket(
     browser that comes back by itself is refused, as the ticket is used up: ask for another, and go on with
     `after` from the last event's id.
     """
-    gate: Gate = state.gate
+    gate: Gate = request.state.gate
     ticket, expires_at = gate.ticket(access.key, data.path)
     return Answer(Ticket(ticket, data.path, expires_at))
 

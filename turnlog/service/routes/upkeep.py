@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.params import PathParameter
 from prometheus_client import CONTENT_TYPE_LATEST
@@ -117,18 +116,18 @@ def _totals(access: Access) -> dict[str, Totals]:
 
 
 @get("/healthz", opt=OPEN)
-async def read_health(state: State) -> Answer[Health]:
+async def read_health(request: Request[Any, Any, Any]) -> Answer[Health]:
     """Whether all is well: 503 when a projection is poisoned, the log read-only, or the disk low."""
-    health = health_of(state.log, state.keyring)
+    health = health_of(request.state.log, request.state.keyring)
     return Answer(health, status_code=200 if health.healthy else 503)
 
 
 @get("/readyz", opt=OPEN, problems=("shutting_down", "views_behind"))
-async def read_readiness(state: State) -> Answer[Alive]:
+async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Alive]:
     """Whether requests should come here: not while it stops, nor before its views have caught up once."""
-    streams: Streams = state.streams
+    streams: Streams = request.state.streams
     streams.connections.check_running()
-    log: Turnlog = state.log
+    log: Turnlog = request.state.log
     building = [p.name for p in log.runner.status().projections if p.state == "building"]
     if building:
         raise Unavailable("views_behind", f"the first build of {', '.join(building)} is under way")
@@ -136,9 +135,9 @@ async def read_readiness(state: State) -> Answer[Alive]:
 
 
 @get("/metrics", opt=ADMIN | WHOLE, media_type=CONTENT_TYPE_LATEST)
-async def read_metrics(state: State) -> Response[bytes]:
+async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Prometheus: the log, the writer, the projections, the requests. Never labelled by context or stream."""
-    return Response(state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
+    return Response(request.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 
 
 API_ROUTES = [list_projections, rebuild_projection, read_stats]
