@@ -1,4 +1,4 @@
-"""How long an import takes, verification included: contexts of short messages, or of long streams."""
+"""How long an import takes, verification included: of contexts that are made, or of a source's files."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from uuid import UUID
 import turnlog
 from eventstore.content import TextPart
 from turnlog.importers.conversation import Chunk, Conversation, Message, Problem, Streamed
+from turnlog.importers.detecting import detect
 from turnlog.importers.job.backup import back_up
 from turnlog.importers.job.report import Line
 from turnlog.importers.job.running import Order, run_import
@@ -75,28 +76,24 @@ class Made:
         return Message(message_id, parent_id, "main", "user", (text,), occurred_at=at)
 
 
-async def measure(contexts: int, messages: int, chunks: int, directory: Path) -> None:
-    """Import into a new store below ``directory``, and say what it took."""
-    empty = directory / "source"
-    empty.mkdir()
-    source = Source(empty)
+async def measure(source: Source, made: Made | None, directory: Path) -> None:
+    """Import into a new store below ``directory``, and say what it took, from looking for formats on."""
+    size = sum(source.path(name).stat().st_size for name in source.files())
+    began = time.perf_counter()
+    order = Order(source, (made,) if made else tuple(detect(source)))
     backup = back_up(source, directory / "backups")
-    order = Order(source, (Made(contexts, messages, chunks),))
 
     def hear(line: Line) -> None:
         del line
 
     async with turnlog.open(directory / "data") as log:
-        began = time.perf_counter()
         summary = await run_import(log, order, backup, hear)
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{contexts:,} contexts of {messages} messages: {seconds:.1f} s, {contexts / seconds:,.0f} a second,"
-    )
-    print(
-        f"{summary.chunks / seconds:,.0f} chunks/s, {summary.verified:,} verified; {peak:,.0f} MiB resident"
-    )
+    contexts, chunks = summary.contexts, summary.chunks
+    print(f"{contexts:,} contexts: {seconds:.1f} s, {contexts / seconds:,.0f} a second,")
+    print(f"{chunks / seconds:,.0f} chunks/s, {size / seconds / 1e6:.1f} MB/s of files,")
+    print(f"{summary.verified:,} verified; {peak:,.0f} MiB resident")
 
 
 def main() -> None:
@@ -106,9 +103,14 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10)
     parser.add_argument("--chunks", type=int, default=0, help="of each answer")
     parser.add_argument("--directory", type=Path, default=None, help="on the disk to measure")
+    parser.add_argument("--source", type=Path, default=None, help="files to import in place of made ones")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=given.directory) as directory:
-        asyncio.run(measure(given.contexts, given.messages, given.chunks, Path(directory)))
+        made, source = None, given.source
+        if source is None:
+            made, source = Made(given.contexts, given.messages, given.chunks), Path(directory, "source")
+            source.mkdir()
+        asyncio.run(measure(Source(source), made, Path(directory)))
 
 
 if __name__ == "__main__":

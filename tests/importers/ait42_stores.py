@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
+from storing import read_with
 
 from eventstore.content import TextPart
 from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.files import Source
 
 HASH: Final = "0123456789abcdef"
 
@@ -140,9 +140,7 @@ def make_database(
 
 def read(root: Path) -> tuple[list[Conversation], list[Problem]]:
     """What the importer says of a folder or file."""
-    said = list(Ait42().read(Source(root)))
-    found = [one for one in said if isinstance(one, Conversation)]
-    return found, [one for one in said if isinstance(one, Problem)]
+    return read_with(Ait42(), root)
 
 
 def source_of(conversation: Conversation) -> dict[str, Any]:

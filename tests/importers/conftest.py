@@ -9,6 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[1] / "turnlog"))
+sys.path.append(str(Path(__file__).parents[1] / "eventstore"))  # the model of the log in memory
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from hypothesis import strategies as st
+from storing import read_with
 
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.files import Source
 from turnlog.importers.taskerino.importer import Taskerino
 
 DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -103,9 +103,7 @@ def put_attachment(root: Path, content: bytes, session: str, attachment: str, fo
 
 def read(root: Path) -> tuple[list[Conversation], list[Problem]]:
     """What the importer says of a folder or file."""
-    said = list(Taskerino().read(Source(root)))
-    found = [one for one in said if isinstance(one, Conversation)]
-    return found, [one for one in said if isinstance(one, Problem)]
+    return read_with(Taskerino(), root)
 
 
 def codes(conversation: Conversation) -> list[tuple[str, str, str | None]]:

@@ -230,12 +230,12 @@ def test_ten_thousand_instances_do_not_break_a_context(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"[{", "not_json"),
+        (b"[{", "truncated"),
         (b"{}", "wrong_type"),
         (b"nonsense", "not_json"),
-        (b"[nul]", "not_json"),
+        (b"[nul]", "truncated"),
         (b"[] 5", "not_json"),
-        (b"[" * 100_000, "not_json"),
+        (b"[" * 100_000, "truncated"),
     ],
 )
 def test_a_broken_file_is_told_and_its_neighbours_are_read(tmp_path: Path, content: bytes, code: str) -> None:
@@ -256,7 +256,7 @@ def test_a_broken_session_is_told_and_its_neighbours_are_read(tmp_path: Path) ->
     (tmp_path / f"{HASH}.json").write_bytes(b"[" + bad[-1] + b"]")
     found, problems = read(tmp_path)
     assert not found
-    assert [problem.code for problem in problems] == ["not_json"]
+    assert [problem.code for problem in problems] == ["nested_too_deeply"]
 
 
 def test_lone_surrogates_become_replacement_characters_and_are_told(tmp_path: Path) -> None:

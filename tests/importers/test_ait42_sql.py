@@ -68,7 +68,8 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
 def test_a_database_says_what_the_json_says(tmp_path: Path, schema: str) -> None:
     make_database(tmp_path / "sessions.db", schema, told())
     found, problems = read(tmp_path)
-    assert {problem.code for problem in problems} <= {"skipped"}
+    tables = ["tables that hold no session: migration_metadata"] if schema == SCHEMA_A else []
+    assert [(problem.code, problem.reason) for problem in problems] == [("skipped", one) for one in tables]
     assert [one.id for one in found] == [stable_id("ait42", "session-1"), stable_id("ait42", "session-2")]
     for conversation, wanted in zip(found, told(), strict=True):
         assert not conversation.warnings
@@ -138,6 +139,33 @@ def test_what_lies_in_the_write_ahead_log_is_read(tmp_path: Path, schema: str) -
     assert all(Ait42().claims(Source(source), name) for name in before)
 
 
+@pytest.mark.parametrize("ends", [("-wal", "-shm"), ("-journal",)])
+def test_the_files_of_a_session_are_its_database_and_what_lies_beside_it(
+    tmp_path: Path, ends: tuple[str, ...]
+) -> None:
+    make_database(tmp_path / "a.db", SCHEMA_A, told())
+    for end in (*ends, ".old", "-copy"):
+        (tmp_path / f"a.db{end}").touch()
+    found, _ = read(tmp_path)
+    assert [one.files for one in found] == [("a.db", *(f"a.db{end}" for end in ends))] * 2
+    found, _ = read(tmp_path / "a.db")
+    assert [one.files for one in found] == [("a.db",)] * 2  # the source is this file alone
+
+
+def test_a_link_to_a_database_shows_what_lies_in_its_write_ahead_log(tmp_path: Path) -> None:
+    real, link = tmp_path / "real", tmp_path / "link.db"
+    real.mkdir()
+    with closing(sqlite3.connect(tmp_path / "open.db")) as database:
+        database.execute("PRAGMA journal_mode=wal")
+        database.execute("PRAGMA wal_autocheckpoint=0")
+        fill(database, SCHEMA_A, told(), path="/project/app")
+        for end in ("", "-wal"):
+            shutil.copy(tmp_path / f"open.db{end}", real / f"a.db{end}")
+    link.symlink_to(real / "a.db")
+    found, _ = read(link)
+    assert [one.attributes["import"]["id"] for one in found] == ["session-1", "session-2"]
+
+
 def test_a_transaction_cut_short_is_rolled_back_in_a_copy(tmp_path: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -199,6 +227,7 @@ def test_what_belongs_to_nothing_is_told_and_kept(tmp_path: Path, schema: str) -
     assert found[2].attributes["import"]["id"] == "gone"
     assert [said.parts for said in found[2].messages] == [(TextPart("text 77"),)]
     assert ("orphan_rows", "sessions[id='gone']") in codes(found[2])
+    assert all(problem.warning for problem in problems)
     skipped = [problem.reason for problem in problems]
     assert skipped[0] == f"no session has workspace {'f' * 16} (/empty)"
     assert skipped[1:] == (["tables that hold no session: migration_metadata"] if schema == SCHEMA_A else [])

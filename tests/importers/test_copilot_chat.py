@@ -11,12 +11,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from copilot_stores import ID, plain, read, read_one, text_of
 from hypothesis import given
 from hypothesis import strategies as st
 from legacy import (
     Context,
     legacy_contexts,
-    stream_payload,
     write_designed,
     write_gen1,
     write_gen2,
@@ -25,39 +25,15 @@ from legacy import (
     write_json,
 )
 
-from eventstore.content import ImagePart, TextPart, ToolCallPart, ToolResultPart
+from eventstore.content import ImagePart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Message, Problem
 from turnlog.importers.copilot_chat.importer import CopilotChat
 from turnlog.importers.source.files import Source
-
-ID = "11111111-1111-4111-8111-111111111111"
-
-
-def read(directory: Path) -> tuple[list[Conversation], list[Problem]]:
-    found = list(CopilotChat().read(Source(directory)))
-    return (
-        [item for item in found if isinstance(item, Conversation)],
-        [item for item in found if isinstance(item, Problem)],
-    )
-
-
-def read_one(directory: Path) -> Conversation:
-    conversations, problems = read(directory)
-    assert problems == []
-    assert len(conversations) == 1
-    return conversations[0]
 
 
 def micros(text: str) -> int:
     at = datetime.fromisoformat(text)
     return int(at.timestamp()) * 1_000_000 + at.microsecond
-
-
-def text_of(message: Message) -> str:
-    """What a reader sees: the deltas where the chunks say everything."""
-    if message.streamed is not None and not message.parts:
-        return "".join(chunk.delta for chunk in message.streamed.chunks)
-    return "".join(part.text for part in message.parts if isinstance(part, TextPart))
 
 
 def check_message(message: Message, node: dict[str, Any]) -> None:
@@ -170,89 +146,6 @@ def test_every_sample_is_a_conversation_without_problems(fixtures: Path) -> None
             context["message_pool"][path.stem] = json.loads(path.read_text("utf-8"))
         if found.id != UUID("24138a28-70c2-5ce1-a893-7e4a9397d5c3"):
             check(found, context)
-
-
-def test_the_newer_copy_of_a_context_is_taken_whichever_comes_first(fixtures: Path, tmp_path: Path) -> None:
-    name = "24138a28-70c2-5ce1-a893-7e4a9397d5c3.json"
-    samples = fixtures / "copilot_chat"
-    for newer, older in (("a", "b"), ("b", "a")):
-        for folder, origin in ((newer, "conversations"), (older, "conversations_older")):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            (tmp_path / folder / name).write_bytes((samples / origin / name).read_bytes())
-        merged = read_one(tmp_path)
-        assert merged.origin == f"{newer}/{name}"
-        assert "workspace_path" in merged.config
-        assert sorted(merged.files) == [f"a/{name}", f"b/{name}"]
-        assert [(problem.path, problem.code) for problem in merged.warnings] == [
-            (f"{older}/{name}", "merged")
-        ]
-
-
-def plain(*texts: str, identity: str = ID) -> Context:
-    ids = [f"22222222-2222-4222-8222-{number:012}" for number in range(len(texts))]
-    return {
-        "id": identity,
-        "config": {"model_id": "gpt-4"},
-        "message_pool": {
-            own: {
-                "id": own,
-                "message": {"role": "User", "content": [{"type": "text", "text": text}], "metadata": None},
-                "parent_id": parent,
-            }
-            for own, parent, text in zip(ids, [None, *ids], texts, strict=False)
-        },
-        "branches": {"main": {"name": "main", "message_ids": ids}},
-        "active_branch_name": "main",
-        "current_state": "idle",
-    }
-
-
-def test_copies_that_went_different_ways_give_one_context_with_the_messages_of_both(tmp_path: Path) -> None:
-    longer, other = plain("a", "b", "c"), plain("a", "changed")
-    extra = "33333333-3333-4333-8333-333333333333"
-    other["message_pool"][extra] = {**other["message_pool"].popitem()[1], "id": extra}
-    other["branches"]["main"]["message_ids"][-1] = extra
-    write_json(tmp_path / "x" / f"{ID}.json", longer)
-    write_json(tmp_path / "y" / f"{ID}_20251101_120000.json", other)
-    merged = read_one(tmp_path)
-    assert [text_of(message) for message in merged.messages] == ["a", "b", "c", "changed"]
-    assert merged.messages[-1].branch not in merged.branches
-    codes = {problem.code for problem in merged.warnings}
-    assert codes == {"merged", "only_in_older_copy", "misnamed"}
-
-
-def test_a_message_that_differs_between_copies_is_told(tmp_path: Path) -> None:
-    write_json(tmp_path / "x" / f"{ID}.json", plain("a", "b"))
-    write_json(tmp_path / "y" / f"{ID}.json", plain("other"))
-    merged = read_one(tmp_path)
-    assert [text_of(message) for message in merged.messages] == ["a", "b"]
-    assert [problem.code for problem in merged.warnings] == ["merged", "copies_differ"]
-    assert merged.files == (f"x/{ID}.json",)  # the other holds what is nowhere else
-
-
-def test_a_stream_that_went_on_is_no_difference(tmp_path: Path) -> None:
-    older, newer = plain("q", "a"), plain("q", "a")
-    for copy, pieces in ((older, ["a"]), (newer, ["a", "b"])):
-        last = list(copy["message_pool"].values())[-1]["message"]
-        payload = stream_payload(pieces, [1] * len(pieces), finished=len(pieces) == 2)
-        last["content"][0]["text"] = payload["content"]
-        last["rich_type"] = {"kind": "streaming_response", "data": payload}
-    write_json(tmp_path / "x" / f"{ID}.json", newer)
-    write_json(tmp_path / "y" / f"{ID}.json", older)
-    merged = read_one(tmp_path)
-    assert merged.messages[1].streamed is not None
-    assert len(merged.messages[1].streamed.chunks) == 2
-    assert [problem.code for problem in merged.warnings] == ["merged"]
-    assert len(merged.files) == 2
-
-
-def test_what_only_the_older_copy_says_of_the_context_is_told(tmp_path: Path) -> None:
-    newer = plain("a", "b")
-    older = {**plain("a"), "config": {"model_id": "other"}, "title": "t", "note": 1}
-    write_json(tmp_path / "x" / f"{ID}.json", newer)
-    write_json(tmp_path / "y" / f"{ID}.json", older)
-    places = [problem.place for problem in read_one(tmp_path).warnings if problem.code == "copies_differ"]
-    assert places == ["$.config", "$.title", "$.note"]
 
 
 def test_what_is_no_context_is_told_and_left(tmp_path: Path) -> None:

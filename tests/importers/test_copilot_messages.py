@@ -7,6 +7,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import pytest
+from copilot_stores import ID
 from hypothesis import given
 from hypothesis import strategies as st
 from legacy import START, Context, deltas, legacy_contexts, stamp, stream_payload, write_gen3
@@ -14,12 +15,12 @@ from legacy import START, Context, deltas, legacy_contexts, stamp, stream_payloa
 from eventstore.content import DataPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Message, Problem
 from turnlog.importers.copilot_chat.importer import CopilotChat
-from turnlog.importers.copilot_chat.notes import Notes, Where, read_time
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.copilot_chat.streams import read_stream
 from turnlog.importers.source.files import Source, stable_id
+from turnlog.importers.source.notes import Notes, Where
+from turnlog.importers.source.times import read_moment
 
-ID = "11111111-1111-4111-8111-111111111111"
 A, B, C, D = (f"22222222-2222-4222-8222-00000000000{number}" for number in range(4))
 
 
@@ -266,7 +267,7 @@ def test_a_regular_stream_is_read_the_same_column_by_column_and_row_by_row(
     pieces: list[tuple[str, int]], shorter: bool
 ) -> None:
     payload = stream_payload([delta for delta, _ in pieces], [gap for _, gap in pieces])
-    where = Where(Notes(stable_id("x")), "", "")
+    where = Where(Notes("", stable_id("x")), "")
     regular, kept = read_stream(payload, where, None)
     payload["chunks"].append({"delta": "x", "sequence": 0})
     other, more = read_stream(payload, where, None)
@@ -296,7 +297,7 @@ def test_a_regular_stream_is_read_the_same_column_by_column_and_row_by_row(
     ],
 )
 def test_times_are_read_to_the_microsecond(text: object, at: int | None) -> None:
-    assert read_time(text) == at
+    assert read_moment(text) == at
 
 
 def test_a_stream_without_any_time_has_that_of_its_neighbours(tmp_path: Path) -> None:
@@ -305,7 +306,7 @@ def test_a_stream_without_any_time_has_that_of_its_neighbours(tmp_path: Path) ->
     conversation, _ = read(tmp_path, context((A, None, first), (B, A, streamed(payload))))
     found = conversation.messages[1]
     assert found.streamed is not None
-    start = read_time(stamp(START))
+    start = read_moment(stamp(START))
     assert (found.occurred_at, found.time_source, found.streamed.started_at) == (start, "neighbour", start)
     assert [chunk.at for chunk in found.streamed.chunks] == [start, start]
     assert found.streamed.outcome is None
@@ -316,7 +317,7 @@ def test_a_question_has_the_time_of_its_answer_and_a_result_that_of_its_call(tmp
     user, result = {**message("q"), "role": "User"}, {**message("r"), "role": "Tool"}
     held = context((A, None, user), (B, A, call), (C, B, result), (D, C, message("last")))
     conversation, _ = read(tmp_path, held)
-    start = read_time(stamp(START))
+    start = read_moment(stamp(START))
     assert start is not None
     times = [(one.occurred_at, one.time_source) for one in conversation.messages]
     after = (start + 5_000, "neighbour")
@@ -432,7 +433,7 @@ def test_a_later_question_has_the_time_of_its_own_answer(tmp_path: Path) -> None
     question = {**message("q"), "role": "User"}
     held = context((A, None, answers[0]), (B, A, question), (C, B, answers[1]))
     conversation, _ = read(tmp_path, held)
-    assert conversation.messages[1].occurred_at == read_time("2025-11-15T17:45:00Z")
+    assert conversation.messages[1].occurred_at == read_moment("2025-11-15T17:45:00Z")
 
 
 def test_main_is_the_home_of_what_stands_on_other_branches_too(tmp_path: Path) -> None:

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from copilot_stores import ID
 from legacy import write_json
+from storing import read_with
 
 from eventstore.content import TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.copilot_chat.importer import CopilotChat
-from turnlog.importers.copilot_chat.notes import read_time
 from turnlog.importers.source.files import Source, stable_id
+from turnlog.importers.source.times import read_moment
 
-ID = "11111111-1111-4111-8111-111111111111"
 WHEN = "2026-02-01T10:00:00Z"
 CALL = {"id": "c1", "type": "function", "function": {"name": "read", "arguments": '{"p":1}'}}
 MESSAGES: list[dict[str, Any]] = [
@@ -48,9 +49,8 @@ def write(directory: Path, messages: list[Any] | None, lines: list[Any], name: s
 
 
 def read(directory: Path) -> tuple[Conversation, list[Problem]]:
-    found = list(CopilotChat().read(Source(directory)))
-    (conversation,) = [item for item in found if isinstance(item, Conversation)]
-    return conversation, [item for item in found if isinstance(item, Problem)]
+    (conversation,), problems = read_with(CopilotChat(), directory)
+    return conversation, problems
 
 
 def deltas(conversation: Conversation) -> list[list[str] | None]:
@@ -82,7 +82,7 @@ def test_a_session_is_a_conversation_and_its_tokens_are_the_chunks_of_its_answer
     assert last.streamed.model == "m"
     assert call.metadata["source"]["agent_events"] == LINES[2:4]
     assert last.metadata["source"]["chunk_times"] == "none"
-    at = read_time(WHEN)
+    at = read_moment(WHEN)
     assert {chunk.at for chunk in last.streamed.chunks} == {at, last.streamed.started_at}
     assert conversation.attributes["import"]["source"] == {
         "created_at": WHEN,

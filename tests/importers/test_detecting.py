@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ait42_stores import HASH, SCHEMA_B, make_database, session
@@ -12,6 +14,7 @@ from taskerino_stores import session as taskerino_session
 
 from turnlog.importers.detecting import FORMATS, detect, unclaimed
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.shapes import HEAD_BYTES
 
 
 def formats(root: Path) -> list[str]:
@@ -34,6 +37,24 @@ def test_a_long_text_does_not_hide_the_shape(tmp_path: Path) -> None:
     assert formats(tmp_path) == ["ait42"]
     (tmp_path / "a.json").write_text(json.dumps([taskerino_session(description="t" * 1_000_000)]))
     assert formats(tmp_path) == ["taskerino"]
+
+
+def test_a_long_object_is_known_by_its_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = [{"sequence": number, "delta": "a [{", "timestamp": "x"} for number in range(20_000)]
+    for key in ("message_pool", "data"):
+        (tmp_path / f"{key}.json").write_text(json.dumps({"id": "1", key: {"a": {"chunks": chunks}}}))
+    source, asked = Source(tmp_path), list[int]()
+
+    def head(self: Source, name: str, length: int, read: Any = Source.head) -> bytes:
+        asked.append(length)
+        return read(self, name, length)
+
+    monkeypatch.setattr(Source, "head", head)
+    for format_ in ("ait42", "taskerino"):
+        assert not FORMATS[format_].importer.recognises(source)
+        assert list(FORMATS[format_].importer.read(source)) == []
+    assert asked
+    assert max(asked) == HEAD_BYTES
 
 
 def test_a_database_is_known_whatever_its_name(tmp_path: Path) -> None:
@@ -59,6 +80,19 @@ def test_files_of_no_format_are_told(tmp_path: Path) -> None:
     source = Source(tmp_path)
     told = [(problem.path, problem.code) for problem in unclaimed(source, detect(source))]
     assert told == [("broken.json", "unrecognised"), ("notes.txt", "unrecognised")]
+
+
+def test_what_lies_beside_no_database_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "sessions", [taskerino_session()])
+    os.mkfifo(tmp_path / "pipe.db")
+    for name in ("pipe.db-wal", "gone.db-journal"):
+        (tmp_path / name).write_text("x")
+    source = Source(tmp_path)
+    importers = [one.importer for one in FORMATS.values()]
+    told = [problem.path for problem in unclaimed(source, importers)]
+    assert told == ["gone.db-journal", "pipe.db-wal"]
+    alone = Source(tmp_path / "pipe.db-wal")
+    assert [problem.path for problem in unclaimed(alone, importers)] == ["pipe.db-wal"]
 
 
 def test_an_unknown_source_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import msgspec
@@ -12,8 +13,9 @@ from hypothesis import strategies as st
 
 from turnlog.importers.conversation import Kept
 from turnlog.importers.source.files import Unreadable
+from turnlog.importers.source.json_text import decode
 from turnlog.importers.source.keeping import fit, plain
-from turnlog.importers.source.shapes import decoded, shape_of
+from turnlog.importers.source.shapes import shape_of
 from turnlog.importers.source.times import read_milliseconds, read_time
 
 MOMENT = 1_762_682_400_000_000
@@ -58,56 +60,88 @@ def test_milliseconds() -> None:
         (b'{"a": "cut {"', b"{", {"a"}),
         (b'["a", "b"]', b"[", set[str]()),
         (b"nonsense", b"n", set[str]()),
+        (b'{"a": {"b": [1, {"c": "]}"}], "d": 2}, "e": 1}', b"{", {"a", "e"}),
+        (b'[{"a": {"b": "}", "c": [["d"]]}, "e": 1}, ["f", {"g": 1}]]', b"[", {"a", "e"}),
+        (b'{"a": [1, "b": "cut', b"{", {"a"}),
     ],
 )
 def test_shapes(text: bytes, opening: bytes, keys: set[str]) -> None:
     assert shape_of(text) == (opening, keys)
 
 
-@given(value=st.dictionaries(st.text(max_size=5), st.text(max_size=5), max_size=5))
-def test_any_lone_surrogate_is_mended_and_counted(value: dict[str, str]) -> None:
-    text = json.dumps(value).encode()
-    found, remarks = decoded(text, "x")
-    lone = sum(0xD800 <= ord(letter) < 0xE000 for pair in value.items() for word in pair for letter in word)
-    wanted = json.loads(text.decode())  # pairs of halves are one character to a reader
-    if not lone:
-        assert (found, remarks) == (wanted, ())
-    else:
-        assert msgspec.json.encode(found)
+def mended(text: bytes) -> tuple[Any, list[tuple[str, str]]]:
+    """The value of a text, and what was mended in it."""
+    told = list[tuple[str, str]]()
+    return decode("x", text, lambda code, reason: told.append((code, reason))), told
+
+
+@given(words=st.lists(st.text(st.sampled_from(["a", '"', "\\", "u", "\ud83d", "\ude00", "é"]), max_size=6)))
+def test_any_lone_surrogate_is_mended_and_counted(words: list[str]) -> None:
+    text = json.dumps(words)
+    whole = json.loads(text)  # pairs of halves are one character to a reader
+    lone = sum("\ud800" <= letter <= "\udfff" for word in whole for letter in word)
+    wanted = [re.sub("[\ud800-\udfff]", "\ufffd", word) for word in whole]
+    told = [("lone_surrogate", f"{lone} halves of characters became U+FFFD")] if lone else []
+    assert mended(text.encode()) == (wanted, told)
+    if lone:
+        with pytest.raises(Unreadable) as refused:
+            decode("x", text.encode())
+        assert refused.value.code == "lone_surrogate"
 
 
 def test_pairs_and_escaped_backslashes_are_left_alone() -> None:
     text = rb'["\ud83d\ude00", "\ud83d", "\\ud83d", "\ude00\ud83d", "\uFFFD"]'
-    found, remarks = decoded(text, "x")
+    found, told = mended(text)
     assert found == ["\U0001f600", "\ufffd", "\\ud83d", "\ufffd\ufffd", "\ufffd"]
-    assert remarks == (("lone_surrogate", "3 halves of characters became U+FFFD"),)
+    assert told == [("lone_surrogate", "3 halves of characters became U+FFFD")]
 
 
 @pytest.mark.parametrize(
     ("text", "names"),
     [
-        (b'{"a": 1, "a": 2}', ["a"]),
-        (b'[{"b" : {"c" : 1, "d": 2, "c" : 3}}, {"b": 1, "b": 2, "b": 3}]', ["c", "b"]),
+        (b'{"a": 1, "a": 2}', ['"a"']),
+        (b'[{"b" : {"c" : 1, "d": 2, "c" : 3}}, {"b": 1, "b": 2, "b": 3}]', ['"c"', '"b"']),
         (b'{"a": "\\":", "b": "x\\\\", "c" : 1}', list[str]()),
         (rb'{"a\\": 1, "b": 2}', list[str]()),
+        (b'{"a": [1' + b"0" * 30 + b'], "a": 2}', ['"a"']),
     ],
 )
 def test_names_that_an_object_has_twice_are_told(text: bytes, names: list[str]) -> None:
-    _, remarks = decoded(text, "x")
-    assert [remark.code for remark in remarks] == ["repeated_key"] * len(names)
-    assert all(repr(name) in remark.reason for name, remark in zip(names, remarks, strict=True))
+    _, told = mended(text)
+    wanted = [("repeated_key", f"an object in it has the member {name} more than once") for name in names]
+    assert told == wanted
 
 
 def test_a_name_twice_beside_a_lone_surrogate_is_told() -> None:
-    _, remarks = decoded(rb'{"a": "\ud800", "a": 1}', "x")
-    assert [remark.code for remark in remarks] == ["lone_surrogate", "repeated_key"]
+    found, told = mended(rb'{"a": "\ud800", "a": 1}')
+    assert found == {"a": 1}
+    assert [code for code, _ in told] == ["lone_surrogate", "repeated_key"]
 
 
-@pytest.mark.parametrize("text", [b"[1", b"NaN", b"[1e999]", b'"\xff"', b"[" * 5_000, b"", b"1 2"])
-def test_what_is_no_json_is_refused(text: bytes) -> None:
+def test_only_strict_reading_refuses_nesting_and_large_integers() -> None:
+    for text in (b"[" * 61 + b"]" * 61, b"[18446744073709551616]"):
+        assert mended(text) == (json.loads(text), [])
+        with pytest.raises(Unreadable):
+            decode("x", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"[1", "truncated"),
+        (b"NaN", "not_a_number"),
+        (b"[1e999]", "number_too_large"),
+        (b'"\xff"', "invalid_utf8"),
+        (b"[" * 5_000, "nested_too_deeply"),
+        (b"", "truncated"),
+        (b"1 2", "not_json"),
+        (rb'"\ud800', "truncated"),
+    ],
+)
+def test_what_cannot_be_mended_is_refused_where_it_stands(text: bytes, code: str) -> None:
     with pytest.raises(Unreadable) as refused:
-        decoded(text, "x", "$[3]")
-    assert (refused.value.code, refused.value.place) == ("not_json", "$[3]")
+        decode("x", text, lambda code, reason: None, "$[3]")
+    assert (refused.value.code, refused.value.place) == (code, "$[3]")
 
 
 def test_plain_values() -> None:

@@ -15,7 +15,9 @@ from legacy import json_values
 
 from eventstore.limits import JSON_DEPTH_MAX
 from turnlog.importers.source import json_text
-from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, decode, gunzip, stable_id
+from turnlog.importers.source.arrays import elements
+from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, stable_id
+from turnlog.importers.source.json_text import decode, gunzip
 
 REFUSED = [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate_key", '"c"'),
@@ -99,6 +101,7 @@ def test_a_gzip_unpacks_up_to_a_bound() -> None:
         (packed, "gzip_too_large"),
         (packed[:-3], "gzip_damaged"),
         (b"PK", "gzip_damaged"),
+        (b"", "gzip_damaged"),
         (packed + b"rest", "gzip_damaged"),
     ]:
         with pytest.raises(Unreadable) as refused:
@@ -177,6 +180,28 @@ def test_a_single_file_is_a_source_of_one(tmp_path: Path) -> None:
     assert not source.has("b.json")
     with pytest.raises(Unreadable, match="one file"):
         source.bytes("b.json")
+
+
+def test_a_link_that_is_named_as_the_source_is_its_file(tmp_path: Path) -> None:
+    real, link = tmp_path / "real.json", tmp_path / "link.json"
+    real.write_bytes(b'[{"a": 1}]')
+    os.utime(real, (5, 5))
+    link.symlink_to(real)
+    source = Source(link)
+    assert list(source.files()) == ["link.json"]
+    assert source.has("link.json")
+    assert source.modified_us("link.json") == 5_000_000
+    assert source.path("link.json") == real
+    assert source.json("link.json") == [{"a": 1}]
+    with source.open("link.json") as file:
+        assert list(elements(file, "link.json")) == [b'{"a": 1}']
+
+
+def test_a_pipe_among_the_files_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.db")
+    with pytest.raises(Unreadable) as refused, Source(tmp_path).open("pipe.db"):
+        pass
+    assert refused.value.code == "not_a_file"
 
 
 def test_files_are_listed_one_folder_at_a_time(tmp_path: Path) -> None:

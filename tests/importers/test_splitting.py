@@ -59,9 +59,9 @@ def test_any_array_is_split_wherever_its_blocks_end(
         (b"[ ]", [], None),
         (b"[1,,2]", [b"1", b"", b"2"], None),  # an element that is no JSON is for its reader to tell
         (b"[nul,2]", [b"nul", b"2"], None),
-        (b"[1,2", [b"1"], "not_json"),
-        (b'[1,"2]', [b"1"], "not_json"),
-        (b"[1,[2}", [b"1"], "not_json"),
+        (b"[1,2", [b"1"], "truncated"),
+        (b'[1,"2]', [b"1"], "truncated"),
+        (b"[1,[2}", [b"1"], "truncated"),
         (b"[1] 2", [b"1"], "not_json"),
         (b"[1][2]", [b"1"], "not_json"),
         (b"{}", [], "wrong_type"),

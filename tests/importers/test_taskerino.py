@@ -28,7 +28,7 @@ from taskerino_stores import (
     video,
 )
 
-from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, TextPart
+from eventstore.content import DataPart, FilePart, ImagePart, TextPart
 from eventstore.limits import CONTEXT_METADATA_BYTES_MAX
 from turnlog.importers.conversation import Conversation
 from turnlog.importers.source.files import Source, stable_id
@@ -57,7 +57,7 @@ def whole() -> dict[str, Any]:
 def facts(conversation: Conversation) -> Any:
     """All but where it was found."""
     told = msgspec.to_builtins(conversation)
-    for name in ("origin", "warnings"):
+    for name in ("origin", "files", "warnings"):
         told.pop(name)
     for name in ("origin", "place"):
         told["attributes"]["import"].pop(name)
@@ -123,51 +123,6 @@ def test_a_session_becomes_a_context(tmp_path: Path) -> None:
     assert (kept["id"], kept["origin"]) == (own, f"sessions/{own}/metadata.json")
 
 
-@FORMS
-def test_attachments_are_referred_to_by_their_hash(tmp_path: Path, form: str) -> None:
-    db = tmp_path / "app" / "db"
-    by_hash = put_attachment(db, b"one", "session-1", "a", form)
-    by_reference = put_attachment(db, b"two", "session-1", "att-2", form)
-    by_index = put_attachment(db, b"three", "other", "x", form)
-    gone = "f" * 64
-    put(db, "ca-attachment-index", {"att-3": by_index}, form)
-    shots = [
-        screenshot(1, hash=by_hash),
-        screenshot(2),
-        screenshot(3),
-        screenshot(4),
-        screenshot(5, hash=gone),
-    ]
-    put_chunked(db, session(screenshots=shots, audioSegments=[segment(6, hash=by_hash.upper())]), form)
-    (conversation,), problems = read(tmp_path)
-    wanted = [
-        ImagePart(attachment=f"sha256:{one}", media_type="image/png")
-        for one in (by_hash, by_reference, by_index)
-    ]
-    wanted += [ImagePart(attachment="att-4"), ImagePart(attachment=f"sha256:{gone}")]
-    assert [one.parts[0] for one in conversation.messages[:5]] == wanted
-    assert conversation.messages[5].parts[0] == AudioPart(
-        attachment=f"sha256:{by_hash}", media_type="image/png"
-    )
-    assert conversation.messages[1].metadata["source"]["attachmentId"] == "att-2"
-    assert [(code, place) for _, code, place in codes(conversation)] == [
-        ("attachment_missing", "$.screenshots[3].attachmentId"),
-        ("attachment_missing", "$.screenshots[4].hash"),
-    ]
-    assert [problem.code for problem in problems] == ["skipped"]
-
-
-def test_no_attachment_is_looked_for_behind_a_link(tmp_path: Path) -> None:
-    hash_ = put_attachment(tmp_path / "outside", b"x", "session-1", "a")
-    put_chunked(
-        tmp_path / "db", session(screenshots=[screenshot(1, hash=hash_), screenshot(2, hash="../../x")])
-    )
-    (tmp_path / "db" / "attachments-ca").symlink_to(tmp_path / "outside" / "attachments-ca")
-    (conversation,), _ = read(tmp_path / "db")
-    assert conversation.messages[0].parts[0] == ImagePart(attachment=f"sha256:{hash_}")
-    assert [code for _, code, _ in codes(conversation)] == ["attachments_elsewhere"]
-
-
 def test_what_is_passed_over_is_counted_once_for_each_kind(tmp_path: Path) -> None:
     put_chunked(tmp_path, whole())
     put(tmp_path, "sessions", [session(id="two")])
@@ -187,7 +142,9 @@ def test_what_is_passed_over_is_counted_once_for_each_kind(tmp_path: Path) -> No
     (tmp_path / "wal.log").write_text("{}")
     found, problems = read(tmp_path)
     assert sorted(one.attributes["import"]["id"] for one in found) == ["session-1", "two"]
-    assert {problem.code for problem in problems} == {"skipped"}
+    assert {(problem.code, problem.warning, problem.context_id) for problem in problems} == {
+        ("skipped", True, None)
+    }
     assert sorted(problem.reason for problem in problems) == [
         "1 compressed twins of files that are there",
         "1 write-ahead logs, whose entries are not replayed",
@@ -228,11 +185,11 @@ def test_a_compressed_twin_serves_where_the_file_itself_is_lost(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ("{", "not_json"),
-        ("[3", "not_json"),
+        ("{", "truncated"),
+        ("[3", "truncated"),
         ("5", "wrong_type"),
         ("{}", "wrong_type"),
-        (json.dumps({"version": 1, "compressed": True, "data": "GZIP_V1:AAAA"}), "not_gzip"),
+        (json.dumps({"version": 1, "compressed": True, "data": "GZIP_V1:AAAA"}), "gzip_damaged"),
     ],
 )
 def test_a_corrupt_chunk_is_told_and_the_rest_goes_on(
@@ -287,7 +244,13 @@ def test_a_session_without_its_metadata_keeps_its_items(tmp_path: Path, content:
     assert conversation.id == stable_id("taskerino", "session-1")
     assert len(conversation.messages) == 57
     assert [problem.code for problem in problems] == [
-        {None: "metadata_missing", "5": "wrong_type", "[]": "wrong_type"}.get(content, "not_json")
+        {
+            None: "metadata_missing",
+            "{": "truncated",
+            "5": "wrong_type",
+            "[]": "wrong_type",
+            "nonsense": "not_json",
+        }[content]
     ]
 
 
@@ -393,6 +356,29 @@ def test_large_facts_do_not_break_a_context(tmp_path: Path) -> None:
     kept = {one.data["place"]: one.data for one in conversation.kept}
     assert kept["$.session.description"]["text"] == "d" * 400_000
     assert any("89999" in one.data["text"] for one in conversation.kept)
+
+
+def test_the_files_of_a_session_in_chunks_are_all_that_it_was_read_from(tmp_path: Path) -> None:
+    put_chunked(tmp_path, whole())
+    wanted = tuple(Source(tmp_path).files())
+    for name in ("unknown", "summary.compressed", "metadata.1762.backup", "summary.tmp"):
+        put(tmp_path, f"sessions/session-1/{name}", {})
+    put_attachment(tmp_path, b"x", "session-1", "att-0")
+    put(tmp_path, "sessions", [session(id="two")])
+    found, _ = read(tmp_path)
+    files = {one.attributes["import"]["id"]: one.files or (one.origin,) for one in found}
+    assert sorted(files["session-1"]) == sorted(wanted)
+    assert len(wanted) == 11
+    assert files["two"] == ("sessions.json",)
+
+
+def test_a_session_without_a_file_that_can_be_read_names_those_that_there_are(tmp_path: Path) -> None:
+    put_chunked(tmp_path, session(screenshots=[screenshot(1)]))
+    (tmp_path / "sessions" / "session-1" / "metadata.json").unlink()
+    chunk = "sessions/session-1/screenshots/chunk-000.json"
+    (tmp_path / chunk).write_text("{")
+    (conversation,), _ = read(tmp_path)
+    assert conversation.files == (chunk,)
 
 
 def test_a_folder_of_one_session_can_be_the_source(tmp_path: Path) -> None:

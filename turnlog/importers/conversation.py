@@ -74,9 +74,9 @@ class Conversation(msgspec.Struct, frozen=True):
     ``id`` is stable: the source's own, or made of what identifies it there (``stable_id``). ``origin`` is the
     path inside the source. ``messages`` have parents before children. ``branches`` name their heads.
     ``attributes`` hold, under ``import``, the origin, the format and what we do not model; ``kept`` is what
-    is too large for them. ``files`` are all that it was read from, when that is more than ``origin``: what
-    may be deleted once it is verified. ``updated_at``, where the source says it: of two copies the later one
-    is newer.
+    is too large for them or for an event. ``files`` are all that it was read from, which may be deleted once
+    it is verified: ``origin`` alone where they are empty. ``updated_at``, where the source says it: of two
+    copies the later one is newer.
     """
 
     id: UUID

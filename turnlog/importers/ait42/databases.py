@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import json
-import re
 import shutil
 import sqlite3
 import stat
@@ -20,17 +19,20 @@ from pathlib import Path
 from typing import Final, Literal, TypeAlias
 from urllib.parse import quote
 
+import msgspec
+
 from eventstore.content import Json
 from turnlog.importers.ait42.sessions import Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes
 from turnlog.importers.source.files import Source
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.shapes import head
 
 Schema: TypeAlias = Literal["A", "B"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 _JOURNALS: Final = ("-wal", "-journal")
+_BESIDE: Final = ("", "-wal", "-shm", "-journal")
 _TABLES: Final = frozenset(("sessions", "instances", "chat_messages"))
 _DERIVED: Final = ("sessions_fts", "sqlite_")
 _RENAMED: Final = {"session_type": "type"}
@@ -55,7 +57,7 @@ def is_database(source: Source, name: str) -> bool:
 
 def database_of(name: str) -> str:
     """The database beside which a file of SQLite's lies; the file itself, if it is none of them."""
-    return re.sub(r"-(wal|shm|journal)$", "", name)
+    return next((name.removesuffix(end) for end in _BESIDE[1:] if name.endswith(end)), name)
 
 
 def has_sessions(source: Source, name: str) -> bool:
@@ -127,10 +129,13 @@ def schema_of(database: sqlite3.Connection) -> Schema:
 
 
 def read(source: Source, name: str) -> Iterator[Conversation | Problem]:
-    """Every session, then what belongs to none."""
+    """Every session, of the database and what SQLite put beside it; then what belongs to none."""
+    files = tuple(one for end in _BESIDE if source.has(one := f"{name}{end}"))
     try:
         with opened(source.path(name)) as database:
-            yield from _Reading(database, name).all()
+            for said in _Reading(database, name).all():
+                is_one = isinstance(said, Conversation)
+                yield msgspec.structs.replace(said, files=files) if is_one else said
     except (sqlite3.Error, OSError) as error:
         yield Problem(name, "database_damaged", str(error))
     except IndexError as error:  # how a row says that it has no such column
@@ -154,12 +159,13 @@ class _Reading:
             yield self._orphans(session_id, rows)
         if "workspaces" in self.tables:
             for hash_, path in self.database.execute(_EMPTY_WORKSPACES):
-                yield Problem(
-                    self.name, "skipped", f"no session has workspace {hash_} ({path})", "workspaces"
-                )
+                yield self._skipped(f"no session has workspace {hash_} ({path})", "workspaces")
         own = self.tables - _TABLES - {"workspaces"}
         if others := sorted(name for name in own if not name.startswith(_DERIVED)):
-            yield Problem(self.name, "skipped", f"tables that hold no session: {', '.join(others)}")
+            yield self._skipped(f"tables that hold no session: {', '.join(others)}")
+
+    def _skipped(self, reason: str, place: str | None = None) -> Problem:
+        return Problem(self.name, "skipped", reason, place, warning=True)
 
     def _session(self, row: sqlite3.Row) -> Conversation:
         place = f"sessions[id={row['id']!r}]"

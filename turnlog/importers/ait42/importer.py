@@ -13,10 +13,11 @@ from eventstore.content import Json
 from turnlog.importers.ait42 import databases
 from turnlog.importers.ait42.sessions import FORMAT, Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.arrays import elements, opened
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.arrays import elements
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.importers.source.shapes import contents, decoded, shape
+from turnlog.importers.source.notes import Notes, problem_of
+from turnlog.importers.source.shapes import shape
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
 
@@ -46,7 +47,7 @@ class Ait42:
         for name in source.files():
             if PurePosixPath(name).name == _MAPPING:
                 yield from _read_mapping(source, name, paths)
-        alone = source.root.is_file()
+        alone = source.is_file
         for name in source.files():
             if databases.is_database(source, name):
                 if alone or databases.has_sessions(source, name):
@@ -60,7 +61,7 @@ def _is_history(source: Source, name: str) -> bool:
         return databases.has_sessions(source, name)
     if not name.endswith(".json"):
         return False
-    opening, keys = shape(source, name)
+    opening, keys = shape(source, name, b"[")
     if opening == b"[" and keys & _TELLING and len(keys & _KNOWN) > 1:
         return True
     return not keys and opening in (b"", b"[") and _is_named_so(name)
@@ -73,13 +74,13 @@ def _is_named_so(name: str) -> bool:
 
 
 def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[Problem]:
+    notes = Notes(name)
     try:
-        mapping, remarks = decoded(contents(source, name), name)
+        mapping = notes.decode(source.bytes(name))
     except Unreadable as unreadable:
         yield problem_of(unreadable)
         return
-    for code, reason in remarks:
-        yield Problem(name, code, reason, "$")
+    yield from notes.said()
     if not isinstance(mapping, dict):
         yield Problem(name, "wrong_type", f"it is {type_of(mapping)}, not an object", "$")
         return
@@ -95,7 +96,7 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
     workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
     seen = set[bytes]()
     try:
-        with opened(source, name) as file:
+        with source.open(name) as file:
             for index, text in enumerate(elements(file, name)):
                 found = _session(text, Place(name, f"$[{index}]", workspace))
                 if isinstance(found, Conversation):
@@ -108,8 +109,7 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
 def _session(text: bytes, place: Place) -> Conversation | Problem:
     notes = Notes(place.path)
     try:
-        session, remarks = decoded(text, place.path, place.at)
-        notes.remark(remarks, place.at)
+        session = notes.decode(text, place.at)
         if not isinstance(session, dict):
             return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
         return conversation(cast("dict[str, Json]", session), place, notes)

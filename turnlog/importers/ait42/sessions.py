@@ -11,13 +11,12 @@ import msgspec
 from eventstore.content import DataPart, Json, Part, Role, TextPart
 from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation, Message, TimeSource
-from turnlog.importers.source.fields import Fields, Notes, type_of
-from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.keeping import fit, plain
+from turnlog.importers.source.fields import Fields, type_of
+from turnlog.importers.source.files import own_id, stable_id
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
+from turnlog.importers.source.notes import Notes
 
 FORMAT: Final = "ait42"
-TITLE_CHARACTERS_MAX: Final = 1_000
-"""Of a task that becomes a title; the attributes hold it whole."""
 
 _TEXTS: Final = ("type", "task", "status", "model")
 _TIMES: Final = ("createdAt", "updatedAt", "completedAt")
@@ -67,20 +66,11 @@ class Place(msgspec.Struct, frozen=True):
     workspace: Workspace
 
 
-def session_id(text: str) -> UUID:
-    """The context of a session: its own id, if it is a UUID."""
-    try:
-        own = UUID(text)
-    except ValueError:
-        return stable_id(FORMAT, text)
-    return own if str(own) == text.lower() else stable_id(FORMAT, text)
-
-
 def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conversation:
     """A session with all that it holds. What is not as the format says becomes a warning, and is kept."""
     fields = Fields(session, place.at, notes)
     identity = _identity(fields, session)
-    notes.context_id = context_id = session_id(identity)
+    notes.context_id = context_id = own_id(FORMAT, identity)
     unread: list[Json] = []
     participants = list(_participants(fields, unread))
     numbers = [cast("dict[str, Json]", one).get("instanceId") for one in participants]
@@ -97,16 +87,12 @@ def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conver
     assumed = [name for name, time in times.items() if time is not None and time.assumed_utc]
     origin |= {"times_assumed_utc": assumed} if assumed else {}
     origin |= {"unread": unread} if unread else {}
-    if source := {name: value for name, value in fields.rest.items() if value is not None}:
-        origin["source"] = source
-    if nulls := [name for name, value in fields.rest.items() if value is None and name not in _OPTIONAL]:
-        origin["nulls"] = nulls  # a merge patch could not say them
+    origin |= fields.left(_OPTIONAL)
     attributes: dict[str, Json] = {"session": facts, "participants": participants, "import": origin}
     if workspace := msgspec.to_builtins(place.workspace):
         attributes["workspace"] = workspace
-    attributes, kept = fit(plain(attributes))
     task, status, updated = facts.get("task"), facts.get("status"), times["updatedAt"]
-    return Conversation(
+    made = Conversation(
         id=context_id,
         origin=place.path,
         format=FORMAT,
@@ -115,12 +101,12 @@ def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conver
         workspace=place.workspace.name(),
         title=task[:TITLE_CHARACTERS_MAX] if isinstance(task, str) else None,
         config={"model": facts["model"]} if "model" in facts else {},
-        attributes=attributes,
+        attributes=cast("dict[str, Json]", plain(attributes)),
         state=status if isinstance(status, str) and _is_name(status) else None,
         warnings=notes.said(),
-        kept=kept,
         updated_at=updated.at if updated else None,
     )
+    return fitted(made)
 
 
 _OPTIONAL: Final = (

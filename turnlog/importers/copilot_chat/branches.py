@@ -9,8 +9,9 @@ import msgspec
 from eventstore.content import Json
 from turnlog.importers.copilot_chat.found import Found, message_id_of
 from turnlog.importers.copilot_chat.messages import Draft
-from turnlog.importers.copilot_chat.notes import FORMAT, Notes, list_of, name_of, rest_of
+from turnlog.importers.copilot_chat.notes import FORMAT, list_of, name_of, rest_of
 from turnlog.importers.source.files import stable_id
+from turnlog.importers.source.notes import Notes
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -37,11 +38,11 @@ def branches_of(found: Found, drafts: dict[UUID, Draft]) -> dict[str, Branch]:
             message_id = message_id_of(found.id, key) if isinstance(key, str) else None
             if message_id is None or message_id not in drafts:
                 reason = "the branch names a message that is not there"
-                found.notes.warn(found.origin, "dangling_id", reason, f"{place}.message_ids[{index}]")
+                found.notes.say("dangling_id", reason, f"{place}.message_ids[{index}]")
                 whole = False
             elif message_id in ids:
                 reason = "the branch names a message twice"
-                found.notes.warn(found.origin, "repeated_id", reason, f"{place}.message_ids[{index}]")
+                found.notes.say("repeated_id", reason, f"{place}.message_ids[{index}]")
                 whole = False
             else:
                 ids[message_id] = None
@@ -51,7 +52,7 @@ def branches_of(found: Found, drafts: dict[UUID, Draft]) -> dict[str, Branch]:
         if known_as is None:
             known_as = f"branch-{stable_id(FORMAT, str(found.id), 'branch', name)}"
             kept["name"] = name
-            found.notes.warn(found.origin, "branch_renamed", f"its name is no name here: {known_as}", place)
+            found.notes.say("branch_renamed", f"its name is no name here: {known_as}", place)
         branches[known_as] = Branch(list(ids), kept)
     return branches
 
@@ -64,7 +65,7 @@ def active_of(found: Found, branches: dict[str, Branch]) -> str:
     instead = next(iter(branches), "main")
     if wanted is not None and (branches or wanted != instead):
         reason = f"there is no such branch; {instead} is taken for it"
-        found.notes.warn(found.origin, "active_branch_unknown", reason, "$.active_branch_name")
+        found.notes.say("active_branch_unknown", reason, "$.active_branch_name")
     branches.setdefault(instead, Branch([], {}))
     return instead
 
@@ -95,7 +96,7 @@ def parents_of(
         ):
             branch.kept.setdefault("message_ids", [str(message_id) for message_id in branch.ids])
             reason = "the branch has another order than its messages' parents, which hold"
-            found.notes.warn(found.origin, "order_differs", reason, f"$.branches.{name}.message_ids")
+            found.notes.say("order_differs", reason, f"$.branches.{name}.message_ids")
     return parents
 
 

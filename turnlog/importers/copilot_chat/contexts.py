@@ -12,16 +12,11 @@ from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.copilot_chat.branches import active_of, branches_of, order_of, parents_of
 from turnlog.importers.copilot_chat.found import Found, message_id_of
 from turnlog.importers.copilot_chat.messages import Draft, read_message
-from turnlog.importers.copilot_chat.notes import (
-    FORMAT,
-    Where,
-    list_of,
-    object_of,
-    rest_of,
-    text_of,
-)
+from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, rest_of, text_of
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.source.files import Unreadable
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX
+from turnlog.importers.source.notes import Where
 
 _MODELLED: Final = (
     "id",
@@ -56,7 +51,7 @@ def assemble(found: Found) -> Conversation:
     )
     state, detail, known = read_state(found.document.get("current_state", "idle"))
     if not known:
-        found.notes.warn(found.origin, "state_unknown", "its current_state is none that we know")
+        found.notes.say("state_unknown", "its current_state is none that we know")
     source = rest_of(found.document, *_MODELLED)
     if source.get("parent_id", "") is None:
         del source["parent_id"]
@@ -72,7 +67,9 @@ def assemble(found: Found) -> Conversation:
     for name, value in (("config", config), ("title", title)):
         if value is None and found.document.get(name) is not None:
             source[name] = found.document[name]
-            found.notes.warn(found.origin, "unexpected_value", f"its {name} is of another type", f"$.{name}")
+            found.notes.say("unexpected_value", f"its {name} is of another type", f"$.{name}")
+    if title is not None and len(title) > TITLE_CHARACTERS_MAX:
+        source["title"], title = title, title[:TITLE_CHARACTERS_MAX]
     attributes: dict[str, Json] = {
         "format": FORMAT,
         "origin": found.origin,
@@ -91,7 +88,7 @@ def assemble(found: Found) -> Conversation:
         attributes={"import": attributes},
         state=state,
         state_detail=detail,
-        warnings=tuple(found.notes.warnings),
+        warnings=found.notes.said(),
         files=tuple(files) if len(files) > 1 else (),
     )
 
@@ -107,7 +104,7 @@ def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
             found.notes.lose(node)
             continue
         files[node.path] = None
-        where = Where(found.notes, node.path, node.place)
+        where = Where(found.notes.of(node.path), node.place)
         value = object_of(node.value)
         try:
             if value is None:

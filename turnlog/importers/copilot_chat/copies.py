@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from uuid import UUID
 
 import msgspec
 
@@ -31,8 +32,19 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
 
 
 def _by_age(one: Conversation, other: Conversation) -> tuple[Conversation, Conversation]:
-    """The newer has the other's messages and more; of equals, more of the rest."""
-    return (one, other) if _fullness(one) >= _fullness(other) else (other, one)
+    """The newer has the other's messages and more; else that whose last message is later; else the fuller."""
+    ids, others = ({message.id for message in copy.messages} for copy in (one, other))
+    if ids < others:
+        return other, one
+    if ids > others:
+        return one, other
+    ages = [(_last(copy) if ids != others else 0, *_fullness(copy)) for copy in (one, other)]
+    return (one, other) if ages[0] >= ages[1] else (other, one)
+
+
+def _last(copy: Conversation) -> int:
+    times = (message.occurred_at for message in copy.messages if message.time_source == "source")
+    return max((time for time in times if time is not None), default=0)
 
 
 def _fullness(copy: Conversation) -> tuple[int, int, int, int, bool, str]:
@@ -73,24 +85,43 @@ def _differences(newer: Conversation, older: Conversation) -> Iterator[Problem]:
         yield _about(older, "$.config", "copies_differ", reason)
     if older.title is not None and older.title != newer.title:
         yield _about(older, "$.title", "copies_differ", reason)
+    for name, head in older.branches.items():
+        if name not in newer.branches or not _leads_to(head, newer.branches[name], mine):
+            yield _about(older, f"$.branches.{name}", "copies_differ", reason)
+    if older.active_branch != newer.active_branch:
+        yield _about(older, "$.active_branch_name", "copies_differ", reason)
+    state = (older.state, older.state_detail)
+    if state not in ((newer.state, newer.state_detail), ("idle", None)):
+        yield _about(older, "$.current_state", "copies_differ", reason)
     kept, also = newer.attributes["import"]["source"], older.attributes["import"]["source"]
     for name, value in also.items():
         if name not in kept or kept[name] != value:
             yield _about(older, f"$.{name}", "copies_differ", reason)
 
 
+def _leads_to(wanted: UUID | None, head: UUID | None, messages: dict[UUID, Message]) -> bool:
+    """Whether a branch with that head went on from the one that is wanted."""
+    while head is not None and head != wanted:
+        head = messages[head].parent_id
+    return head == wanted
+
+
 def _covers(newer: Message, older: Message) -> bool:
-    """Whether the newer message says all that the older does: a stream may have gone on."""
-    if newer.role != older.role:
+    """Whether the newer message says all that the older does: a stream that was open may have gone on."""
+    if (newer.role, newer.parent_id) != (older.role, older.parent_id):
         return False
-    if newer.streamed is not None and older.streamed is not None and not newer.parts and not older.parts:
-        return newer.streamed.chunks[: len(older.streamed.chunks)] == older.streamed.chunks
-    return (newer.parts, newer.message_type, newer.metadata, newer.streamed) == (
-        older.parts,
-        older.message_type,
-        older.metadata,
-        older.streamed,
-    )
+    if older.time_source == "source" and newer.occurred_at != older.occurred_at:
+        return False
+    mine, theirs = newer.streamed, older.streamed
+    if (
+        mine is not None
+        and theirs is not None
+        and theirs.outcome is None
+        and not (newer.parts or older.parts)
+    ):
+        return mine.chunks[: len(theirs.chunks)] == theirs.chunks
+    said, also = ((one.parts, one.message_type, one.metadata, one.streamed) for one in (newer, older))
+    return said == also
 
 
 def _files(copy: Conversation) -> tuple[str, ...]:

@@ -10,8 +10,9 @@ import msgspec
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Streamed
-from turnlog.importers.copilot_chat.notes import FORMAT, Notes, uuid_of
-from turnlog.importers.source.files import Unreadable, stable_id
+from turnlog.importers.copilot_chat.notes import FORMAT
+from turnlog.importers.source.files import Unreadable, stable_id, uuid_of
+from turnlog.importers.source.notes import Notes
 
 Layout = Literal["whole", "pool", "designed", "session"]
 

@@ -22,9 +22,11 @@ from turnlog.importers.copilot_chat.layouts import (
     kind_of,
     stem,
 )
-from turnlog.importers.copilot_chat.notes import FORMAT, object_of, problem_of, uuid_of
+from turnlog.importers.copilot_chat.notes import FORMAT, object_of
 from turnlog.importers.copilot_chat.sessions import find_session, is_agent_log
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source, Unreadable, uuid_of
+from turnlog.importers.source.keeping import fitted
+from turnlog.importers.source.notes import problem_of
 
 _HEAD_BYTES: Final = 512
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"(id|context_id)"\s*:\s*"([^"\\\x80-\xff]{1,200})"')
@@ -76,7 +78,8 @@ class CopilotChat:
             if mark is not None and mark in twice:
                 copies.setdefault(mark, []).append(name)
             else:
-                yield from _read(name, source)
+                for item in _read(name, source):
+                    yield item if isinstance(item, Problem) else fitted(item)
         for names in copies.values():
             found: dict[UUID, Conversation] = {}
             for name in names:
@@ -86,7 +89,7 @@ class CopilotChat:
                     else:
                         before = found.get(item.id)
                         found[item.id] = item if before is None else merge(before, item)
-            yield from found.values()
+            yield from map(fitted, found.values())
 
 
 def _candidates(source: Source) -> Iterator[str]:
@@ -132,7 +135,7 @@ def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:
         yield _no_conversation(name, document, source)
         return
     conversation = assemble(found)
-    yield from found.notes.losses
+    yield from found.notes.lost()
     yield conversation
 
 

@@ -7,21 +7,15 @@ from typing import Any, Literal
 from uuid import UUID
 
 from turnlog.importers.copilot_chat.found import Found, Layout, Node
-from turnlog.importers.copilot_chat.notes import (
-    FORMAT,
-    Notes,
-    list_of,
-    object_of,
-    read_time,
-    text_of,
-    uuid_of,
-)
-from turnlog.importers.source.files import Source, Unreadable, stable_id
+from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, text_of
+from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
+from turnlog.importers.source.notes import Notes
+from turnlog.importers.source.times import read_moment
 
 Kind = Literal["context", "designed", "session", "other"]
 
-POOL = "messages_pool"
-MESSAGES = "messages"
+_POOL = "messages_pool"
+_MESSAGES = "messages"
 
 
 def kind_of(document: Any, name: str, source: Source) -> Kind:
@@ -57,16 +51,16 @@ def is_index(name: str, source: Source) -> bool:
 def holds_parts(name: str, source: Source) -> bool:
     """Whether a file's folder holds the messages of a context, which are read with it."""
     folder = _folder(name)
-    if _base(folder) == POOL:
+    if _base(folder) == _POOL:
         return source.has(_join(_folder(folder), "context.json"))
     if _base(folder).startswith("branch-"):
         folder = _folder(folder)
-    return _base(folder) == MESSAGES and source.has(_join(_folder(folder), "metadata.json"))
+    return _base(folder) == _MESSAGES and source.has(_join(_folder(folder), "metadata.json"))
 
 
 def has_messages(name: str, source: Source) -> bool:
     """Whether messages lie beside a file, which are read with it or not at all."""
-    beside = {"context.json": POOL, "metadata.json": MESSAGES}.get(_base(name))
+    beside = {"context.json": _POOL, "metadata.json": _MESSAGES}.get(_base(name))
     return beside is not None and bool(source.names(_join(_folder(name), beside)))
 
 
@@ -74,13 +68,13 @@ def identity_of(document: dict[str, Any], name: str) -> UUID:
     """The context's own id; made of what it is called if that is no UUID, of where it lies if it has none."""
     said = text_of(document.get("context_id", document.get("id")))
     if said:
-        return uuid_of(said) or stable_id(FORMAT, said)
+        return own_id(FORMAT, said)
     return uuid_of(stem(name)) or uuid_of(_base(_folder(name))) or stable_id(FORMAT, name)
 
 
 def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
     """A context whose messages are in its file or in the pool beside it, or both."""
-    pool = source.names(_join(_folder(name), POOL)) if _base(name) == "context.json" else []
+    pool = source.names(_join(_folder(name), _POOL)) if _base(name) == "context.json" else []
     layout: Layout = "pool" if _base(name) == "context.json" else "whole"
     notes = notes_of(document, name, _base(_folder(name)) if layout == "pool" else stem(name))
     inside = document.pop("message_pool", None)
@@ -92,7 +86,7 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
             items = list(held.items())
             held.clear()
         elif inside is not None:
-            items = list(enumerate_nodes(list_of(inside) or [inside]))
+            items = list(_enumerate_nodes(list_of(inside) or [inside]))
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
             yield Node(key, value, name, f"$.message_pool.{key}")
@@ -111,7 +105,7 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
     )
 
 
-def enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
+def _enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
     """A pool that is a list: its messages by their own ids, else by their number."""
     for index, item in enumerate(items):
         yield text_of((object_of(item) or {}).get("id")) or str(index), item
@@ -129,7 +123,7 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
         branch = branches.setdefault(branch_name, {})
         if "message_ids" not in branch:
             times = {key: text_of((index.get(key) or {}).get("timestamp")) or "" for key in keys}
-            branch["message_ids"] = sorted(keys, key=lambda key: (read_time(times[key]) or 0, key))
+            branch["message_ids"] = sorted(keys, key=lambda key: (read_moment(times[key]) or 0, key))
 
     def nodes() -> Iterator[Node | Unreadable]:
         for path in files:
@@ -149,7 +143,7 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
 
 
 def _designed_files(folder: str, branches: dict[str, dict[str, Any]], source: Source) -> list[str]:
-    messages = _join(folder, MESSAGES)
+    messages = _join(folder, _MESSAGES)
     files = source.names(messages)
     for inner in source.names(messages, "folder"):
         if _base(inner).startswith("branch-"):
@@ -174,7 +168,7 @@ def _index(name: str, source: Source, notes: Notes) -> dict[str, dict[str, Any]]
     try:
         entries = object_of((object_of(source.json(name)) or {}).get("entries")) or {}
     except Unreadable as error:
-        notes.warn(error.path, error.code, error.reason, error.place)
+        notes.of(error.path).say(error.code, error.reason, error.place)
         return {}
     return {key: held for key, entry in entries.items() if (held := object_of(entry)) is not None}
 
@@ -187,14 +181,14 @@ def _branches(document: dict[str, Any], name: str, notes: Notes) -> dict[str, di
         names = [text_of((object_of(item) or {}).get("name")) for item in items]
         held = {name: item for name, item in zip(names, items, strict=True) if name is not None}
         if found is not None and (list_of(found) is None or len(held) != len(items)):
-            notes.warn(name, "branches_unknown", "its branches are no object by name", "$.branches")
+            notes.say("branches_unknown", "its branches are no object by name", "$.branches")
             document["branches_as_found"] = found
     branches: dict[str, dict[str, Any]] = {}
     for branch, value in held.items():
         inner = object_of(value)
         if inner is None:
             place = f"$.branches.{branch}"
-            notes.warn(name, "branch_unknown", "the branch is no object", place)
+            notes.say("branch_unknown", "the branch is no object", place)
             inner = {"as_found": value}
         branches[branch] = inner
     return branches
@@ -211,12 +205,12 @@ def _file(path: str, source: Source, entry: dict[str, Any] | None = None) -> Ite
         return
     if entry is not None and isinstance(value, dict):
         value["index"] = entry
-    yield Node(stem(path), value, path, "$", read_time((entry or {}).get("timestamp")))
+    yield Node(stem(path), value, path, "$", read_moment((entry or {}).get("timestamp")))
 
 
 def modified(document: dict[str, Any], name: str, source: Source) -> int | None:
     """The time of a context in which no message has one: of its creation if it says so, else of its file."""
-    created_at = read_time(document.get("created_at"))
+    created_at = read_moment(document.get("created_at"))
     if created_at is not None:
         return created_at
     try:
@@ -227,12 +221,12 @@ def modified(document: dict[str, Any], name: str, source: Source) -> int | None:
 
 def notes_of(document: dict[str, Any], name: str, called: str) -> Notes:
     """For a context, with what is odd about its id already in them."""
-    notes = Notes(identity_of(document, name))
+    notes = Notes(name, identity_of(document, name))
     said = text_of(document.get("context_id", document.get("id")))
     if not said:
-        notes.warn(name, "id_missing", "it has no id; that of its file's name or place is taken")
+        notes.say("id_missing", "it has no id; that of its file's name or place is taken")
     elif called and called != said:
-        notes.warn(name, "misnamed", f"it is stored as {called} and calls itself {said}, which holds")
+        notes.say("misnamed", f"it is stored as {called} and calls itself {said}, which holds")
     return notes
 
 

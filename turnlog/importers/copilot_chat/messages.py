@@ -9,18 +9,11 @@ import msgspec
 
 from eventstore.content import DataPart, ImagePart, Json, Part, Role, TextPart, ToolResultPart
 from turnlog.importers.conversation import Streamed
-from turnlog.importers.copilot_chat.notes import (
-    Where,
-    list_of,
-    name_of,
-    object_of,
-    read_time,
-    rest_of,
-    squashed,
-    text_of,
-)
+from turnlog.importers.copilot_chat.notes import list_of, name_of, object_of, rest_of, squashed, text_of
 from turnlog.importers.copilot_chat.rich_types import read_rich, tool_call
 from turnlog.importers.copilot_chat.streams import read_stream
+from turnlog.importers.source.notes import Where
+from turnlog.importers.source.times import read_moment
 
 _ROLES: Final[dict[str, Role]] = {
     "system": "system",
@@ -125,7 +118,7 @@ def read_message(node: dict[str, Any], message_id: UUID, where: Where) -> Draft:
 def _created_at(message: dict[str, Any], where: Where) -> int | None:
     metadata = object_of(message.get("metadata")) or {}
     found = metadata.get("created_at", message.get("created_at"))
-    at = read_time(found)
+    at = read_moment(found)
     if found is not None and at is None:
         where.inside(".created_at").warn("time_unreadable", "it is no RFC 3339 time of this age")
     return at

@@ -7,16 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from eventstore.content import DataPart, ImagePart, Json, Part, TextPart, ToolCallPart, ToolResultPart
-from turnlog.importers.copilot_chat.notes import (
-    Where,
-    as_text,
-    list_of,
-    object_of,
-    read_time,
-    rest_of,
-    squashed,
-    text_of,
-)
+from turnlog.importers.copilot_chat.notes import as_text, list_of, object_of, rest_of, squashed, text_of
+from turnlog.importers.source.notes import Where
+from turnlog.importers.source.times import read_moment
 
 _TIMES: Final = ("started_at", "requested_at", "executed_at", "generated_at", "retrieved_at", "recognized_at")
 """When it happened, by the kinds that say it."""
@@ -59,7 +52,7 @@ def read_rich(
     """
     kind, data = squashed(str(rich.get("kind"))), object_of(rich.get("data"))
     where = where.inside(".rich_type")
-    at = next((at for at in (read_time((data or {}).get(name)) for name in _TIMES) if at is not None), None)
+    at = next((at for at in (read_moment((data or {}).get(name)) for name in _TIMES) if at is not None), None)
     known = {
         "text": _text,
         "image": _image,

@@ -12,10 +12,12 @@ from eventstore.events import Outcome
 from turnlog.importers.conversation import Chunk, Streamed
 from turnlog.importers.copilot_chat.found import Found, Node
 from turnlog.importers.copilot_chat.layouts import identity_of, modified, notes_of, stem
-from turnlog.importers.copilot_chat.notes import Notes, list_of, object_of, problem_of, text_of
-from turnlog.importers.source.files import Source, Unreadable, decode
+from turnlog.importers.copilot_chat.notes import list_of, object_of, text_of
+from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.json_text import decode
+from turnlog.importers.source.notes import Notes
 
-EVENTS: Final = frozenset(
+_EVENTS: Final = frozenset(
     (
         "token",
         "tool_start",
@@ -60,7 +62,7 @@ def is_agent_log(text: bytes) -> bool:
         event = object_of(decode("", first)) or {}
     except Unreadable:
         return False
-    return event.get("type") in EVENTS
+    return event.get("type") in _EVENTS
 
 
 def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
@@ -97,7 +99,7 @@ def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
             run = runs[index]
             message = {"role": "assistant", "content": "".join(run.deltas)}
             reason = "tokens that are no message of the session"
-            notes.warn(log, "stream_unmatched", reason, f"line {run.line}")
+            notes.of(log).say("stream_unmatched", reason, f"line {run.line}")
             place = f"line {run.line}"
             yield Node(f"run {index}", _with_lines(message, run), log, place, None, run.streamed(model))
 
@@ -151,9 +153,7 @@ def _runs(log: str, source: Source, notes: Notes) -> tuple[list[Run], list[Json]
             if event is None:
                 raise Unreadable(log, "line_unknown", "it is no object")
         except Unreadable as error:
-            notes.losses.append(
-                msgspec.structs.replace(problem_of(error, notes.context_id), place=f"line {number}")
-            )
+            notes.lose(Unreadable(log, error.code, error.reason, f"line {number}"))
             continue
         delta = event.get("content") if event.get("type") == "token" else None
         if isinstance(delta, str):

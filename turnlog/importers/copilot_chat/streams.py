@@ -6,15 +6,9 @@ from itertools import accumulate, pairwise
 from typing import Any, Final, cast
 
 from turnlog.importers.conversation import Chunk, Streamed
-from turnlog.importers.copilot_chat.notes import (
-    Where,
-    is_exact,
-    list_of,
-    object_of,
-    read_time,
-    rest_of,
-    text_of,
-)
+from turnlog.importers.copilot_chat.notes import is_exact, list_of, object_of, rest_of, text_of
+from turnlog.importers.source.notes import Where
+from turnlog.importers.source.times import read_moment
 
 _MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", "usage", "finish_reason")
 _CHUNK: Final = frozenset(("sequence", "delta", "timestamp", "accumulated_chars", "interval_ms"))
@@ -54,7 +48,7 @@ def read_stream(
 
 def _time(data: dict[str, Any], name: str, where: Where, kept: dict[str, Any]) -> int | None:
     found = data.get(name)
-    at = read_time(found)
+    at = read_moment(found)
     if found is not None and at is None:
         where.inside(f".{name}").warn("time_unreadable", "it is no RFC 3339 time of this age")
     if found is not None and (at is None or not is_exact(found)):
@@ -79,7 +73,7 @@ def _chunks(
     odd: dict[str, int] = {}
     exact = True
     size, before = 0, None
-    times = (read_time(row.get("timestamp")) for row in rows if type(row) is dict)
+    times = (read_moment(row.get("timestamp")) for row in rows if type(row) is dict)
     at = started_at if started_at is not None else next((time for time in times if time is not None), 0)
     for index, row in enumerate(rows):
         delta = row.get("delta") if type(row) is dict else None
@@ -87,7 +81,7 @@ def _chunks(
             odd.setdefault("chunk_malformed", index)
             continue
         time = row.get("timestamp")
-        read = read_time(time)
+        read = read_moment(time)
         if read is None:
             odd.setdefault("time_unreadable", index)
         else:
@@ -133,7 +127,7 @@ def _as_written(rows: list[dict[str, Any]]) -> tuple[Chunk, ...] | None:
         return None
     seconds: dict[str, int] = {}
     for second in {text[:19] for text in texts}:
-        at = read_time(f"{second}Z")
+        at = read_moment(f"{second}Z")
         if at is None:
             return None
         seconds[second] = at

@@ -3,36 +3,19 @@
 from __future__ import annotations
 
 import re
-import stat
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.json_text import BYTE_ORDER_MARK, Unreadable
 
 ELEMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one element, which is read whole: a session of hundreds of long outputs."""
 
 _BLOCK_BYTES: Final = 1024 * 1024
-_BOM: Final = b"\xef\xbb\xbf"
-_TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + _TEXT + rb')*+(["\[\]{},])', re.DOTALL)
-_NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + _TEXT + rb')*+(["\[\]{}])', re.DOTALL)
-"""What an element's own members are passed over with."""
-
-
-@contextmanager
-def opened(source: Source, name: str) -> Generator[BinaryIO]:
-    """A regular file of a source, to be read. Raises ``Unreadable``."""
-    path = source.path(name)
-    try:
-        if not stat.S_ISREG(path.lstat().st_mode):
-            raise Unreadable(name, "not_a_file", "it is no regular file")
-        file = path.open("rb")
-    except OSError as error:
-        raise Unreadable(name, "unreadable", error.strerror or type(error).__name__) from error
-    with file:
-        yield file
+TEXT: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+_NEXT: Final = re.compile(rb'(?:[^"\[\]{},]++|' + TEXT + rb')*+(["\[\]{},])', re.DOTALL)
+NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + TEXT + rb')*+(["\[\]{}])', re.DOTALL)
+"""Passes over what lies deeper than the members of interest: to a bracket, or a text without an end."""
 
 
 def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
@@ -42,7 +25,7 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
     """
     buffer, begun, scanned, depth, index = _beginning(file, path), 0, 0, 0, 0
     while buffer:
-        while mark := (_NEXT if depth < 2 else _NEXT_BRACKET).match(buffer, scanned):
+        while mark := (_NEXT if depth < 2 else NEXT_BRACKET).match(buffer, scanned):
             scanned = mark.start(1)
             character = mark[1]
             if character == b'"':
@@ -59,7 +42,7 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
                 if depth == 0:
                     if index or buffer[begun:end].strip():
                         yield buffer[begun:end]
-                    if buffer[scanned:].strip() or _read(file, path, _BLOCK_BYTES).strip():
+                    if buffer[scanned:].strip() or file.read(_BLOCK_BYTES).strip():
                         raise Unreadable(path, "not_json", "there is more after the array's end")
                     return
         else:
@@ -68,25 +51,18 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
             reason = f"it has more than {ELEMENT_BYTES_MAX:,} bytes"
             raise Unreadable(path, "element_too_large", reason, f"$[{index}]")
         # The more is waiting the more is read, so that a long text is not scanned anew for every block.
-        block = _read(file, path, max(_BLOCK_BYTES, len(buffer) - begun))
+        block = file.read(max(_BLOCK_BYTES, len(buffer) - begun))
         if not block:
-            raise Unreadable(path, "not_json", "the array has no end", f"$[{index}]")
+            raise Unreadable(path, "truncated", "the array has no end", f"$[{index}]")
         buffer, begun, scanned = buffer[begun:] + block, 0, scanned - begun
 
 
 def _beginning(file: BinaryIO, path: str) -> bytes:
     """The first block, from the array's bracket on; nothing of a blank file."""
-    first = _read(file, path, _BLOCK_BYTES).removeprefix(_BOM)
+    first = file.read(_BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
     while not (text := first.lstrip()) and first:
-        first = _read(file, path, _BLOCK_BYTES)
+        first = file.read(_BLOCK_BYTES)
     if text and text[:1] != b"[":
         code = "wrong_type" if text[:1] in (b"{", b'"') else "not_json"
         raise Unreadable(path, code, "it does not begin as an array", "$")
     return text
-
-
-def _read(file: BinaryIO, path: str, length: int) -> bytes:
-    try:
-        return file.read(length)
-    except OSError as error:
-        raise Unreadable(path, "unreadable", error.strerror or type(error).__name__) from error

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final, cast
-from uuid import UUID
 
 from eventstore.content import Json
-from turnlog.importers.conversation import Problem
-from turnlog.importers.source.files import Unreadable
-from turnlog.importers.source.shapes import Remark
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.times import ReadTime, read_time
 
 _NAMES: Final[dict[type[Any], str]] = {
@@ -21,36 +17,6 @@ _NAMES: Final[dict[type[Any], str]] = {
     dict: "an object",
     type(None): "null",
 }
-
-
-class Notes:
-    """What is to be said of one conversation: where it is, and not as the format says."""
-
-    def __init__(self, path: str, context_id: UUID | None = None) -> None:
-        self.path = path
-        self.context_id = context_id
-        self._said: list[Problem] = []
-
-    def of(self, path: str) -> Notes:
-        """The same notes, said of another file."""
-        notes = Notes(path)
-        notes._said = self._said
-        return notes
-
-    def say(self, code: str, reason: str, place: str | None) -> None:
-        """Add one."""
-        self._said.append(Problem(self.path, code, reason, place, self.context_id))
-
-    def remark(self, remarks: Iterable[Remark], place: str | None) -> None:
-        """Add what was lost between a text and its value."""
-        for code, reason in remarks:
-            self.say(code, reason, place)
-
-    def said(self) -> tuple[Problem, ...]:
-        """All of them, with the conversation's id, which may have been found after some."""
-        return tuple(
-            Problem(said.path, said.code, said.reason, said.place, self.context_id) for said in self._said
-        )
 
 
 class Fields:
@@ -113,15 +79,19 @@ class Fields:
         if self.rest.get(name) is None:
             self._note(name, "missing_field", f"there is no {name}")
 
+    def left(self, known: tuple[str, ...]) -> dict[str, Json]:
+        """What nobody took: ``source``, and the names of those that are null, but for ``known`` ones.
+
+        A merge patch, which takes attributes in, could not say a null.
+        """
+        source = {name: value for name, value in self.rest.items() if value is not None}
+        nulls = [name for name, value in self.rest.items() if value is None and name not in known]
+        return ({"source": source} if source else {}) | ({"nulls": nulls} if nulls else {})
+
     def _note(self, name: str, code: str, reason: str) -> None:
         if name not in self._noted:  # a field may be looked at twice
             self._noted.add(name)
             self.notes.say(code, reason, f"{self.place}.{name}")
-
-
-def problem_of(unreadable: Unreadable) -> Problem:
-    """What could not be taken, as it is reported."""
-    return Problem(unreadable.path, unreadable.code, unreadable.reason, unreadable.place)
 
 
 def type_of(value: Json) -> str:

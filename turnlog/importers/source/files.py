@@ -5,19 +5,20 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
-from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode, gunzip
+from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode
 
-__all__ = ["FILE_BYTES_MAX", "NAMESPACE", "Source", "Unreadable", "decode", "gunzip", "stable_id"]
+__all__ = ["FILE_BYTES_MAX", "Source", "Unreadable", "own_id", "stable_id", "uuid_of"]
 
 FILE_BYTES_MAX: Final = JSON_BYTES_MAX
 """A file that is read whole."""
 
-NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
+_NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
 """Of the ids that we make for what has none."""
 
 _PIECE_BYTES: Final = 1 << 20
@@ -31,7 +32,8 @@ _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 class Source:
     """A directory or a file that is imported. Paths are relative to it, with ``/``.
 
-    The root itself may be a link, because a user named it; nothing inside it is followed.
+    The root itself may be a link, because a user named it; nothing inside it is followed. What lies beside
+    a linked file lies beside the file itself.
     """
 
     def __init__(self, root: Path) -> None:
@@ -52,7 +54,7 @@ class Source:
     def path(self, name: str) -> Path:
         """Where a file is. Raises ``Unreadable`` for a name that leaves the source."""
         self._steps(name)
-        return self.root / name if not self.is_file else self.root
+        return self.root / name if not self.is_file else self.root.resolve()
 
     def bytes(self, name: str) -> bytes:
         """A file, whole. Raises ``Unreadable``."""
@@ -63,18 +65,25 @@ class Source:
 
     def head(self, name: str, length: int) -> bytes:
         """The first bytes of a file: to see what it is before it is read. Raises ``Unreadable``."""
+        pieces: list[bytes] = []
+        with self.open(name) as file:
+            while length and (piece := file.read(min(length, _PIECE_BYTES))):
+                pieces.append(piece)
+                length -= len(piece)
+        return b"".join(pieces)
+
+    @contextmanager
+    def open(self, name: str) -> Generator[BinaryIO]:
+        """A file, to be read piece by piece. Raises ``Unreadable``, also for what reading it raises."""
+
+        def opener(*_: object) -> int:
+            return self._open(name)
+
         try:
-            descriptor = self._open(name)
-            try:
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            with open(self.root, "rb", buffering=0, opener=opener) as file:
+                if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                     raise Unreadable(name, *_KINDS["other"])
-                pieces: list[bytes] = []
-                while length and (piece := os.read(descriptor, min(length, _PIECE_BYTES))):
-                    pieces.append(piece)
-                    length -= len(piece)
-                return b"".join(pieces)
-            finally:
-                os.close(descriptor)
+                yield file
         except OSError as error:
             raise _refused(name, error) from error
 
@@ -85,14 +94,14 @@ class Source:
     def modified_us(self, name: str) -> int:
         """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""
         try:
-            return os.lstat(self._at(name)).st_mtime_ns // 1_000
+            return self._facts(name).st_mtime_ns // 1_000
         except OSError as error:
             raise _refused(name, error) from error
 
     def has(self, name: str) -> bool:
         """Whether a regular file of that name is there."""
         try:
-            return stat.S_ISREG(os.lstat(self._at(name)).st_mode)
+            return stat.S_ISREG(self._facts(name).st_mode)
         except (OSError, Unreadable):
             return False
 
@@ -148,6 +157,9 @@ class Source:
         self._steps(name)
         return str(self.root) if self.is_file else f"{self.root}/{name}"
 
+    def _facts(self, name: str) -> os.stat_result:
+        return os.stat(self._at(name), follow_symlinks=self.is_file)
+
     def _open(self, name: str) -> int:
         """Step by step, so that no link is followed on the way even if one appears meanwhile."""
         *folders, last = self._steps(name)
@@ -194,11 +206,25 @@ def _refused(name: str, error: OSError) -> Unreadable:
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ELOOP:
         return Unreadable(name, *_KINDS["link"])
-    if error.errno in (errno.ENXIO, errno.ENODEV):
+    if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
         return Unreadable(name, *_KINDS["other"])
     return Unreadable(name, "unreadable", reason)
 
 
+def uuid_of(text: str) -> UUID | None:
+    """The UUID that a text is in its usual form; other spellings of it are other texts."""
+    try:
+        found = UUID(text)
+    except ValueError:
+        return None
+    return found if str(found) == text.lower() else None
+
+
+def own_id(format_: str, text: str) -> UUID:
+    """The id of what a source of that format calls so: its own, if it is a UUID."""
+    return uuid_of(text) or stable_id(format_, text)
+
+
 def stable_id(*facts: str) -> UUID:
     """The id of what has none in its source: the same facts give the same one, for ever."""
-    return uuid5(NAMESPACE, "\0".join(facts))
+    return uuid5(_NAMESPACE, "\0".join(facts))

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from typing import Any, Final, cast
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import chain
+from typing import Any, Final, TypeAlias, cast
 
 import msgspec
 
@@ -21,7 +24,7 @@ JSON_BYTES_MAX: Final = 64 * 1024 * 1024
 NESTING_MAX: Final = 60
 """The log takes 64 levels of a free-form value; what is kept verbatim stands up to four deeper there."""
 
-_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors put it first. RFC 8259 lets a reader pass over it."""
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS: Final = b"0" * 19
@@ -32,9 +35,19 @@ _LONE_SURROGATE: Final = re.compile(
     rb"(?<!\\)(?:\\\\)*(?:\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2})"
 )
+_ESCAPE: Final = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+"""An escape in a JSON text; the group is half of a pair, without the other."""
+
 _ENCODER: Final = msgspec.json.Encoder()
 _INTEGER_MIN: Final = -(1 << 63)
 _INTEGER_MAX: Final = (1 << 64) - 1
+
+
+Mend: TypeAlias = Callable[[str, str], None]
+"""Told, by code and reason, of what was put right in a text."""
 
 
 class Unreadable(Exception):
@@ -48,27 +61,43 @@ class Unreadable(Exception):
         self.place = place
 
 
-def decode(name: str, text: bytes) -> Any:
-    """The value of a JSON text, of which ``name`` is the file's. Raises ``Unreadable``."""
-    text = text.removeprefix(_BYTE_ORDER_MARK)
+def decode(name: str, text: bytes, mend: Mend | None = None, place: str | None = None) -> Any:
+    """The value of a JSON text, of which ``name`` is the file's; ``place`` where it stands in that.
+
+    With ``mend``, which is told of it, half of a surrogate pair, as JavaScript writes it where it cuts one,
+    becomes U+FFFD, and of members with one name the last one counts; nesting and integers are as they are.
+    Without it all of these are refused. Raises ``Unreadable``.
+    """
+    text = text.removeprefix(BYTE_ORDER_MARK)
     if len(text) > JSON_BYTES_MAX:
-        raise Unreadable(name, "file_too_large", f"it has {len(text):,} bytes, of at most {JSON_BYTES_MAX:,}")
+        reason = f"it has {len(text):,} bytes, of at most {JSON_BYTES_MAX:,}"
+        raise Unreadable(name, "file_too_large", reason, place)
     try:
         value = msgspec.json.decode(text)
     except RecursionError:
-        raise _too_deep(name) from None
+        raise _too_deep(name, place) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _undecodable(name, text, error) from None
-    _refuse_nesting(name, value)
-    if _MANY_DIGITS in text.translate(_DIGITS_TO_ZERO):
-        _refuse_large_integers(name, value)
-    if _strings(_ENCODER.encode(value)) != _strings(text):
-        _refuse_duplicates(name, text)
+        mended, halves = _mended(text) if mend is not None else (text, 0)
+        if mend is None or not halves:
+            raise _undecodable(name, text, error, place) from None
+        mend("lone_surrogate", f"{halves} halves of characters became U+FFFD")
+        return decode(name, mended, mend, place)
+    if mend is None:
+        _refuse_nesting(name, value)
+        if _MANY_DIGITS in text.translate(_DIGITS_TO_ZERO):
+            _refuse_large_integers(name, value)
+    if _may_repeat(text, value):
+        for key in _repeated(text):
+            if mend is None:
+                raise Unreadable(name, "duplicate_key", f"an object has the member {key} twice", key)
+            mend("repeated_key", f"an object in it has the member {key} more than once")
     return value
 
 
 def gunzip(packed: bytes, name: str = "", bytes_max: int = JSON_BYTES_MAX) -> bytes:
     """The content of a gzip, of which ``name`` is the file's. Raises ``Unreadable``."""
+    if not packed:
+        raise Unreadable(name, "gzip_damaged", "it is empty, and no gzip is")
     content: list[bytes] = []
     room = bytes_max
     while packed:
@@ -89,21 +118,18 @@ def gunzip(packed: bytes, name: str = "", bytes_max: int = JSON_BYTES_MAX) -> by
 
 def _refuse_nesting(name: str, value: Any) -> None:
     """Level by level, so that a bomb costs no stack."""
-    level: list[Any] = [value] if type(value) is dict or type(value) is list else []
-    for _ in range(NESTING_MAX):
-        if not level:
+    level: list[Any] = [value]
+    for _ in range(NESTING_MAX + 1):
+        objects: list[dict[str, Any]] = [one for one in level if type(one) is dict]
+        arrays: list[list[Any]] = [one for one in level if type(one) is list]
+        if not objects and not arrays:
             return
-        inner: list[Any] = []
-        for item in level:
-            held = cast("dict[str, Any]", item).values() if type(item) is dict else item
-            inner += [one for one in held if type(one) is dict or type(one) is list]
-        level = inner
-    if level:
-        raise _too_deep(name)
+        level = list(chain.from_iterable([*[one.values() for one in objects], *arrays]))
+    raise _too_deep(name)
 
 
-def _too_deep(name: str) -> Unreadable:
-    return Unreadable(name, "nested_too_deeply", f"it is nested deeper than {NESTING_MAX} levels")
+def _too_deep(name: str, place: str | None = None) -> Unreadable:
+    return Unreadable(name, "nested_too_deeply", f"it is nested deeper than {NESTING_MAX} levels", place)
 
 
 def _strings(text: bytes) -> int:
@@ -116,17 +142,38 @@ def _strings(text: bytes) -> int:
     return text.count(b'"') - (text.count(b'\\"') if b"\\" in text else 0)
 
 
-def _refuse_duplicates(name: str, text: bytes) -> None:
-    """A second pass over the text that keeps nothing."""
+def _may_repeat(text: bytes, value: Any) -> bool:
+    """Whether an object may have two members of one name; mostly it is certain that none has."""
+    try:
+        return _strings(_ENCODER.encode(value)) != _strings(text)
+    except (OverflowError, RecursionError):  # what is only mended may hold any integer, at any depth
+        return True
+
+
+def _repeated(text: bytes) -> list[str]:
+    """The names that an object has twice, as JSON: by a second pass over the text that keeps nothing."""
+    found: dict[str, None] = {}
 
     def look(pairs: list[tuple[str, Any]]) -> None:
         if len(dict(pairs)) != len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            quoted = json.dumps(twice[:60], ensure_ascii=False)
-            raise Unreadable(name, "duplicate_key", f"an object has the member {quoted} twice", quoted)
+            seen = set[str]()
+            found.update((key, None) for key, _ in pairs if key in seen or seen.add(key))
 
-    json.loads(text, object_pairs_hook=look)
+    with suppress(RecursionError):  # where that happens, nothing nested so deeply is of interest
+        json.loads(text, object_pairs_hook=look)
+    return [json.dumps(key[:60], ensure_ascii=False) for key in found]
+
+
+def _mended(text: bytes) -> tuple[bytes, int]:
+    """The text with ``\\ufffd`` for every escape of half a pair, and how many there were."""
+    count = 0
+
+    def mend(escape: re.Match[bytes]) -> bytes:
+        nonlocal count
+        count += escape[1] is not None
+        return escape[0] if escape[1] is None else b"\\ufffd"
+
+    return _ESCAPE.sub(mend, text), count
 
 
 def _refuse_large_integers(name: str, value: Any) -> None:
@@ -142,25 +189,31 @@ def _refuse_large_integers(name: str, value: Any) -> None:
             raise Unreadable(name, "number_too_large", "an integer does not fit 64 bits", place)
 
 
-def _undecodable(name: str, text: bytes, error: Exception) -> Unreadable:
+def _undecodable(name: str, text: bytes, error: Exception, place: str | None) -> Unreadable:
     """Which of the ways of not being JSON it is; msgspec names a byte at or just behind the fault."""
     try:
         text.decode()
     except UnicodeDecodeError as fault:
-        return Unreadable(name, "invalid_utf8", f"it is not UTF-8: {fault.reason}", _line(text, fault.start))
+        return Unreadable(
+            name, "invalid_utf8", f"it is not UTF-8: {fault.reason}", place or _line(text, fault.start)
+        )
     said = str(error)
     if at_path := _AT_PATH.search(said):
-        return Unreadable(name, "number_too_large", said[: at_path.start()], at_path[1])
+        return Unreadable(name, "number_too_large", said[: at_path.start()], place or at_path[1])
     if "truncated" in said or "surrogate" in said:
         if lone := _LONE_SURROGATE.search(text):
             reason = "a string has half of a surrogate pair"
-            return Unreadable(name, "lone_surrogate", reason, _line(text, lone.start()))
-        return Unreadable(name, "truncated", "it ends in the middle of a value", _line(text, len(text)))
+            return Unreadable(name, "lone_surrogate", reason, place or _line(text, lone.start()))
+        return Unreadable(
+            name, "truncated", "it ends in the middle of a value", place or _line(text, len(text))
+        )
     at_byte = _AT_BYTE.search(said)
     at = int(at_byte[1]) if at_byte else 0
     if _NO_NUMBER.match(text, max(at - 1, 0)) or _NO_NUMBER.match(text, at):
-        return Unreadable(name, "not_a_number", "NaN and Infinity are no JSON", _line(text, at))
-    return Unreadable(name, "not_json", said[: at_byte.start()] if at_byte else said, _line(text, at))
+        return Unreadable(name, "not_a_number", "NaN and Infinity are no JSON", place or _line(text, at))
+    return Unreadable(
+        name, "not_json", said[: at_byte.start()] if at_byte else said, place or _line(text, at)
+    )
 
 
 def _line(text: bytes, at: int) -> str:

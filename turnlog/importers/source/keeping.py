@@ -3,29 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from math import isfinite
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
-from eventstore.content import Json
-from turnlog.importers.conversation import Kept
+from eventstore.content import DataPart, Json, Part, TextPart
+from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
 
 DEPTH_MAX: Final = 40
 """Levels of a kept value. With what it lies in they stay below ``limits.JSON_DEPTH_MAX``."""
 
-ATTRIBUTES_BYTES_MAX: Final = 160 * 1024
+_ATTRIBUTES_BYTES_MAX: Final = 160 * 1024
 """Encoded bytes of a context's attributes: they leave a third of its metadata's bound to title, config and
 tags, and to what is added to it later."""
 
-LONG_CHARACTERS: Final = 1_024
+_CONFIG_BYTES_MAX: Final = 48 * 1024
+_TAGS_BYTES_MAX: Final = 8 * 1024
+TITLE_CHARACTERS_MAX: Final = 1_000
+"""Of a longer text that becomes a title; the attributes hold it whole."""
+
+_EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
+"""Of a message's parts and metadata in one event: ``limits.EVENT_BYTES_MAX`` less what stands with them."""
+
+_PARTS_BYTES_MAX: Final = 4 * 1024 * 1024
+_MEMBER_BYTES_MAX: Final = 256 * 1024
+"""Of a state's detail, of what a stream used and of why it failed."""
+
+_LONG_CHARACTERS: Final = 1_024
 """Texts below this stay where they are while larger ones can go."""
 
-MEMBER_BYTES_MIN: Final = 512
+_MEMBER_BYTES_MIN: Final = 512
 """Members below this stay: what would stand in their place is hardly smaller."""
 
-PIECE_CHARACTERS: Final = 1024 * 1024
+_PIECE_CHARACTERS: Final = 1024 * 1024
 """Of a kept text in one event: at most 4 MiB, half of what an event can have."""
+
+_DELTA: Final = attrgetter("delta")
 
 KEPT: Final = "import.kept"
 """The name of the custom events that hold what attributes cannot."""
@@ -56,7 +72,88 @@ def _as_text(value: Json) -> Json:
     return {"json": msgspec.json.encode(value).decode()}
 
 
-def fit(attributes: dict[str, Json], bytes_max: int = ATTRIBUTES_BYTES_MAX) -> tuple[Any, tuple[Kept, ...]]:
+def fitted(conversation: Conversation) -> Conversation:
+    """A conversation whose every event the log takes: what is too large is in ``kept``."""
+    kept = list(conversation.kept)
+    tags = _fit_tags(conversation.tags, kept)
+    detail = _fit_member("state_detail", conversation.state_detail, _MEMBER_BYTES_MAX, "$", kept)
+    config = _fit_member("config", conversation.config, _CONFIG_BYTES_MAX, "$", kept)
+    attributes, more = fit(conversation.attributes)
+    messages = tuple([_fit_message(message, kept) for message in conversation.messages])
+    return msgspec.structs.replace(
+        conversation,
+        messages=messages,
+        config=config,
+        attributes=attributes,
+        tags=tags,
+        state_detail=detail,
+        kept=(*more, *kept),
+    )
+
+
+def _fit_tags(tags: tuple[str, ...], kept: list[Kept]) -> tuple[str, ...]:
+    """The first tags, as many as there is room for; then all of them are kept beside."""
+    if _size(tags) <= _TAGS_BYTES_MAX:
+        return tags
+    kept += _pieces("$.tags", list(tags))
+    sizes = accumulate(_size(tag) for tag in tags)
+    return tags[: sum(size <= _TAGS_BYTES_MAX - _MEMBER_BYTES_MIN for size in sizes)]
+
+
+def _fit_message(message: Message, kept: list[Kept]) -> Message:
+    place, streamed = f"$.messages.{message.id}", message.streamed
+    parts = _fit_parts(message.parts, f"{place}.parts", kept)
+    room = _EVENT_BYTES_MAX - _size(parts)
+    metadata = _fit_member("metadata", message.metadata, room, place, kept)
+    if streamed is not None:
+        streamed = _fit_stream(streamed, place, kept)
+    if parts is message.parts and metadata is message.metadata and streamed is message.streamed:
+        return message
+    return msgspec.structs.replace(message, parts=parts, metadata=metadata, streamed=streamed)
+
+
+def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
+    """A chunk that no event can hold becomes several of the same time."""
+    usage = _fit_member("usage", streamed.usage, _MEMBER_BYTES_MAX, place, kept)
+    error = _fit_member("error", streamed.error, _MEMBER_BYTES_MAX, place, kept)
+    chunks = streamed.chunks
+    if max(map(len, map(_DELTA, chunks)), default=0) > _PIECE_CHARACTERS:
+        chunks = tuple([piece for chunk in chunks for piece in _cut(chunk)])
+    elif usage is streamed.usage and error is streamed.error:
+        return streamed
+    return msgspec.structs.replace(streamed, chunks=chunks, usage=usage, error=error)
+
+
+def _cut(chunk: Chunk) -> Iterator[Chunk]:
+    for start in range(0, max(len(chunk.delta), 1), _PIECE_CHARACTERS):
+        yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + _PIECE_CHARACTERS])
+
+
+def _fit_parts(parts: tuple[Part, ...], place: str, kept: list[Kept]) -> tuple[Part, ...]:
+    """The largest parts go, each whole; a ``data`` part says where it is."""
+    size = _size(parts)
+    if size <= _PARTS_BYTES_MAX:
+        return parts
+    fitting, sizes = list(parts), [_size(part) for part in parts]
+    for index in sorted(range(len(parts)), key=lambda index: -sizes[index]):
+        if size <= _PARTS_BYTES_MAX:
+            break
+        part, where = parts[index], f"{place}[{index}]"
+        kept += _pieces(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part))
+        fitting[index] = DataPart({"kept": where, "bytes": sizes[index]})
+        size += _size(fitting[index]) - sizes[index]
+    return tuple(fitting)
+
+
+def _fit_member(name: str, value: Any, bytes_max: int, place: str, kept: list[Kept]) -> Any:
+    holder, more = fit({name: value}, bytes_max, place)
+    kept += more
+    return holder[name]
+
+
+def fit(
+    attributes: dict[str, Json], bytes_max: int = _ATTRIBUTES_BYTES_MAX, place: str = "$"
+) -> tuple[Any, tuple[Kept, ...]]:
     """Attributes within ``bytes_max``, and what had to leave them.
 
     The longest texts go first, then lists and members of members, then members but ``import``, each time
@@ -68,7 +165,7 @@ def fit(attributes: dict[str, Json], bytes_max: int = ATTRIBUTES_BYTES_MAX) -> t
     kept: list[Kept] = []
     attributes = plain(attributes)  # a copy that can be cut
     for find in (_long_texts, _inner_members, _members):
-        for found in sorted(find(attributes, "$"), key=lambda found: -found.bytes_):
+        for found in sorted(find(attributes, place), key=lambda found: -found.bytes_):
             if size <= bytes_max:
                 return attributes, tuple(kept)
             kept += _pieces(found.place, found.holder[found.key])
@@ -85,7 +182,7 @@ class _Found(NamedTuple):
     place: str
 
 
-def _size(value: Json) -> int:
+def _size(value: object) -> int:
     return len(msgspec.msgpack.encode(value))
 
 
@@ -101,7 +198,7 @@ def _long_texts(value: Json, place: str) -> Iterator[_Found]:
 def _long_text(holder: Any, key: str | int, value: Json, place: str) -> Iterator[_Found]:
     if not isinstance(value, str):
         yield from _long_texts(value, place)
-    elif len(value) >= LONG_CHARACTERS:
+    elif len(value) >= _LONG_CHARACTERS:
         yield _Found(_size(value), holder, key, place)
 
 
@@ -109,21 +206,21 @@ def _inner_members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if isinstance(member, dict):
             yield from _members(cast("dict[str, Json]", member), f"{place}.{name}")
-        elif (size := _size(member)) >= MEMBER_BYTES_MIN:
+        elif (size := _size(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
-        if name != "import" and (size := _size(member)) >= MEMBER_BYTES_MIN:
+        if name != "import" and (size := _size(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, f"{place}.{name}")
 
 
 def _pieces(place: str, value: Json) -> Iterator[Kept]:
     form = "text" if isinstance(value, str) else "json"
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    count = -(-len(text) // PIECE_CHARACTERS)
+    count = -(-len(text) // _PIECE_CHARACTERS)
     for index in range(count):
-        cut = text[index * PIECE_CHARACTERS : (index + 1) * PIECE_CHARACTERS]
+        cut = text[index * _PIECE_CHARACTERS : (index + 1) * _PIECE_CHARACTERS]
         data = {"place": place, "form": form, "piece": index + 1, "pieces": count, "text": cut}
         yield Kept(KEPT, data)

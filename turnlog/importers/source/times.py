@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from eventstore.events import NUMBER_MAX
@@ -31,6 +32,31 @@ def read_time(text: str) -> ReadTime | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     return _bounded((moment - _EPOCH) // _MICROSECOND, assumed)
+
+
+def read_moment(value: object) -> int | None:
+    """The microseconds of a time that names its zone; None for anything else."""
+    if not isinstance(value, str):
+        return None
+    fraction = value[20:26]
+    if (
+        len(value) == 27
+        and value[19] == "."
+        and value[26] == "Z"
+        and fraction.isdecimal()
+        and value.isascii()
+    ):
+        second = _second(value[:19])
+        return None if second is None else second + int(fraction)
+    moment = read_time(value)
+    return None if moment is None or moment.assumed_utc else moment.at
+
+
+@lru_cache(maxsize=1_024)
+def _second(text: str) -> int | None:
+    """Chunks come in runs: most share their second with the one before."""
+    moment = read_time(f"{text}Z")
+    return None if moment is None else moment.at
 
 
 def read_milliseconds(number: float) -> ReadTime | None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import PurePosixPath
 from typing import Any, Final, NamedTuple, cast
 
 from eventstore.content import Json
-from turnlog.importers.source.fields import Notes
+from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.taskerino.envelope import value
 
 STORE: Final = "attachments-ca"
@@ -26,18 +26,22 @@ class Attachment(NamedTuple):
 
 
 class Attachments:
-    """The content-addressed store beside the sessions, if there is one: ``root`` is the folder of both."""
+    """The content-addressed store beside the sessions, if there is one: ``root`` is the folder of both.
 
-    def __init__(self, source: Source, folder: str) -> None:
+    What of it cannot be read is added to ``unread``, by file.
+    """
+
+    def __init__(self, source: Source, folder: str, unread: dict[str, Problem]) -> None:
         self.source = source
         self.root: str | None = None
+        self._unread = unread
         self._hashes: dict[tuple[str, str], str] | None = None
-        if not source.root.is_dir():
-            return
-        for parent in (PurePosixPath(folder), *PurePosixPath(folder).parents):
-            if self._is_inside(path := (parent / STORE).as_posix()) and source.path(path).is_dir():
-                self.root = parent.as_posix()
+        while self.root is None:
+            if _join(folder, STORE) in source.names(folder, "folder"):
+                self.root = folder
+            elif not folder:
                 break
+            folder = folder.rpartition("/")[0]
 
     def find(self, session: str, attachment_id: str | None, hash_: str | None) -> Attachment | None:
         """What an item of a session refers to."""
@@ -47,14 +51,22 @@ class Attachments:
         if known is None:
             told = attachment_id or hash_
             return Attachment(told, None, False) if told else None
-        about = self._about(known)
-        media_type = about.get("mimeType")
-        stored = self._is_file(f"{STORE}/{known[:2]}/{known}/data.json")
-        return Attachment(f"sha256:{known}", media_type if isinstance(media_type, str) else None, stored)
+        media_type = self._about(known).get("mimeType")
+        reference = f"sha256:{known}"
+        return Attachment(reference, media_type if isinstance(media_type, str) else None, self._has(known))
 
     def _about(self, hash_: str) -> dict[str, Json]:
-        found = self._value(f"{STORE}/{hash_[:2]}/{hash_}/metadata.json")
-        return cast("dict[str, Json]", found) if isinstance(found, dict) else {}
+        return self._object(f"{STORE}/{hash_[:2]}/{hash_}/metadata.json")
+
+    def _has(self, hash_: str) -> bool:
+        """Whether the bytes are there, and no link leads to them."""
+        if self.root is None:
+            return False
+        try:
+            self.source.head(_join(self.root, f"{STORE}/{hash_[:2]}/{hash_}/data.json"), 0)
+        except Unreadable:
+            return False
+        return True
 
     def _by_id(self, session: str, attachment_id: str) -> str | None:
         """By the index, else by the references that the attachments themselves count."""
@@ -67,36 +79,32 @@ class Attachments:
         hashes: dict[tuple[str, str], str] = {}
         if self.root is None:
             return hashes
-        index = self._value(INDEX)
-        if isinstance(index, dict):
-            for attachment_id, hash_ in cast("dict[str, Json]", index).items():
-                if isinstance(hash_, str):
-                    hashes["", attachment_id] = hash_
-        folder = self.source.path((PurePosixPath(self.root) / STORE).as_posix())
-        for path in folder.glob("??/*/metadata.json"):
-            references = self._about(path.parent.name).get("references")
-            for reference in cast("list[Any]", references) if isinstance(references, list) else []:
-                match reference:
-                    case {"sessionId": str(session), "attachmentId": str(attachment_id)}:
-                        hashes[session, attachment_id] = path.parent.name
-                    case _:
-                        pass
+        for attachment_id, hash_ in self._object(INDEX).items():
+            if isinstance(hash_, str):
+                hashes["", attachment_id] = hash_
+        for shelf in self.source.names(_join(self.root, STORE), "folder"):
+            for folder in self.source.names(shelf, "folder"):
+                hash_ = folder.rpartition("/")[2]
+                references = self._about(hash_).get("references")
+                for reference in cast("list[Any]", references) if isinstance(references, list) else []:
+                    match reference:
+                        case {"sessionId": str(session), "attachmentId": str(attachment_id)}:
+                            hashes[session, attachment_id] = hash_
+                        case _:
+                            pass
         return hashes
 
-    def _value(self, name: str) -> Any:
-        """What a file of the store says; None if it cannot be read: then its attachment has no more facts."""
-        path = (PurePosixPath(self.root or "") / name).as_posix()
-        if not self._is_file(name):
-            return None
+    def _object(self, name: str) -> dict[str, Json]:
+        """What a file of the store says; nothing if there is none, or it cannot be read, which is told."""
+        if self.root is None or not self.source.has(path := _join(self.root, name)):
+            return {}
         try:
-            return value(self.source, path, Notes(path))
-        except Unreadable:
-            return None
+            found = value(self.source, path, Notes(path))
+        except Unreadable as unreadable:
+            self._unread[path] = problem_of(unreadable)
+            return {}
+        return cast("dict[str, Json]", found) if isinstance(found, dict) else {}
 
-    def _is_file(self, name: str) -> bool:
-        path = (PurePosixPath(self.root or "") / name).as_posix()
-        return self.root is not None and self._is_inside(path) and self.source.path(path).is_file()
 
-    def _is_inside(self, path: str) -> bool:
-        """Whether no link leads away from there."""
-        return self.source.path(path).resolve() == self.source.root.resolve() / PurePosixPath(path)
+def _join(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name

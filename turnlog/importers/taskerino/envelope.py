@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import sys
-import zlib
 from array import array
 from collections.abc import Iterator
 from io import BytesIO
@@ -14,10 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from turnlog.importers.source.arrays import elements, opened
-from turnlog.importers.source.fields import Notes
+from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.importers.source.shapes import Shape, contents, decoded, shape, shape_of
+from turnlog.importers.source.json_text import BYTE_ORDER_MARK, decode, gunzip
+from turnlog.importers.source.notes import Notes
+from turnlog.importers.source.shapes import Shape, shape, shape_of
 
 UNPACKED_BYTES_MAX: Final = 128 * 1024 * 1024
 """Of what was compressed: twenty of the longest sessions that the program speaks of."""
@@ -43,12 +42,12 @@ def payload(source: Source, name: str, notes: Notes) -> bytes:
 
     Raises ``Unreadable``.
     """
-    text = contents(source, name)
+    text = source.bytes(name).removeprefix(BYTE_ORDER_MARK)
     for _ in range(_LAYERS_MAX):
         if is_envelope(shape_of(text)):
             text = _opened(text, name, notes)
         elif text.startswith(f'"{_GZIP}'.encode()):
-            text = _unpacked(str(decoded(text, name)[0]), name)
+            text = _unpacked(decode(name, text), name)
         else:
             return text
     raise Unreadable(name, "bad_envelope", f"it has more than {_LAYERS_MAX} envelopes, one in the other")
@@ -59,11 +58,14 @@ def is_envelope(seen: Shape) -> bool:
     return {"version", "data"} <= seen.keys and bool({"checksum", "compressed"} & seen.keys)
 
 
+def may_be_envelope(head: bytes) -> bool:
+    """Whether it is worth to look at the shape of a file with that beginning."""
+    return b'"version"' in head and b'"data"' in head
+
+
 def value(source: Source, name: str, notes: Notes) -> Any:
     """What a file says. Raises ``Unreadable``."""
-    found, remarks = decoded(payload(source, name, notes), name)
-    notes.remark(remarks, "$")
-    return found
+    return notes.decode(payload(source, name, notes))
 
 
 def collection(source: Source, name: str, notes: Notes) -> Iterator[bytes]:
@@ -71,15 +73,8 @@ def collection(source: Source, name: str, notes: Notes) -> Iterator[bytes]:
     if is_envelope(shape(source, name)):
         yield from elements(BytesIO(payload(source, name, notes)), name)
         return
-    with opened(source, name) as file:
+    with source.open(name) as file:
         yield from elements(file, name)
-
-
-def element(text: bytes, place: str, notes: Notes) -> Any:
-    """One of them. Raises ``Unreadable``."""
-    found, remarks = decoded(text, notes.path, place)
-    notes.remark(remarks, place)
-    return found
 
 
 def _opened(text: bytes, name: str, notes: Notes) -> bytes:
@@ -99,16 +94,9 @@ def _opened(text: bytes, name: str, notes: Notes) -> bytes:
 def _unpacked(text: str, name: str) -> bytes:
     try:
         packed = base64.b64decode(text.removeprefix(_GZIP), validate=True)
-        stream = zlib.decompressobj(wbits=31)
-        unpacked = stream.decompress(packed, UNPACKED_BYTES_MAX)
-    except (binascii.Error, zlib.error, ValueError) as error:
-        raise Unreadable(name, "not_gzip", str(error)) from error
-    if not stream.eof and len(unpacked) == UNPACKED_BYTES_MAX:
-        reason = f"it unpacks to more than {UNPACKED_BYTES_MAX:,} bytes"
-        raise Unreadable(name, "unpacks_too_far", reason)
-    if not stream.eof or stream.unused_data:
-        raise Unreadable(name, "not_gzip", "it is cut" if not stream.eof else "there is more after its end")
-    return unpacked
+    except ValueError as error:
+        raise Unreadable(name, "bad_envelope", str(error)) from error
+    return gunzip(packed, name, UNPACKED_BYTES_MAX)
 
 
 def checksums(text: str) -> set[str]:

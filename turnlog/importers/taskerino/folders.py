@@ -11,8 +11,9 @@ import msgspec
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.source.shapes import shape_of
 from turnlog.importers.taskerino.attachments import Attachments
 from turnlog.importers.taskerino.envelope import payload, value
@@ -45,7 +46,7 @@ class Folders:
 
     def of(self, name: str) -> str | None:
         """The folder of the session to which a file belongs."""
-        if self.source.root.is_file():
+        if self.source.is_file:
             return None
         folder = name.rpartition("/")[0]
         parent = folder.rpartition("/")[0]
@@ -86,6 +87,12 @@ class _Parts(NamedTuple):
     files: dict[str, str]
     chunks: dict[str, dict[int, str]]
 
+    def names(self) -> Iterator[str]:
+        """All of them."""
+        yield from self.files.values()
+        for chunks in self.chunks.values():
+            yield from chunks.values()
+
 
 def read_folder(
     source: Source, folder: str, names: list[str], attachments: Attachments
@@ -112,8 +119,12 @@ def read_folder(
     except RecursionError:
         yield Problem(folder, "nested_too_deeply", "a value in it is nested too deeply")
     else:
-        yield done
-        problems = [msgspec.structs.replace(problem, context_id=done.id) for problem in problems]
+        yield msgspec.structs.replace(done, files=tuple(sorted(parts.names())))
+        # What was passed over says nothing against the session: its files may go for all that.
+        problems = [
+            problem if problem.warning else msgspec.structs.replace(problem, context_id=done.id)
+            for problem in problems
+        ]
     yield from problems
 
 
@@ -133,9 +144,8 @@ def _sorted(folder: str, names: list[str], problems: list[Problem]) -> _Parts:
             if match["twin"] is None:
                 problems.append(Problem(name, "repeated_chunk", f"chunk {number} has another file too"))
     if twins:
-        problems.append(
-            Problem(folder or ".", "skipped", f"{twins:,} compressed twins of files that are there")
-        )
+        reason = f"{twins:,} compressed twins of files that are there"
+        problems.append(Problem(folder or ".", "skipped", reason, warning=True))
     return parts
 
 

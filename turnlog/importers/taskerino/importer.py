@@ -9,11 +9,12 @@ from typing import Any, Final, cast
 
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.fields import Notes, problem_of, type_of
+from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
-from turnlog.importers.source.shapes import shape, shape_of
+from turnlog.importers.source.notes import Notes, problem_of
+from turnlog.importers.source.shapes import head, shape, shape_of
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
-from turnlog.importers.taskerino.envelope import collection, element, is_envelope, payload
+from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, payload
 from turnlog.importers.taskerino.folders import Folders, read_folder
 from turnlog.importers.taskerino.items import FORMAT, Found
 from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
@@ -60,7 +61,7 @@ class Taskerino:
         skipped = Counter[str]()
         folder: str | None = None
         names: list[str] = []
-        folders, stores = Folders(source), dict[str, Attachments]()
+        folders, stores = Folders(source), _Stores(source)
         for name in source.files():
             if reason := _reason_to_skip(source, name):
                 skipped[reason] += 1
@@ -69,37 +70,44 @@ class Taskerino:
                 names.append(name)
                 continue
             if folder is not None:  # the files of a folder stand together
-                yield from read_folder(source, folder, names, _store(source, folder, stores))
+                yield from read_folder(source, folder, names, stores.beside(folder))
             folder, names = folders.of(name), [name]
-            if folder is None and (source.root.is_file() or _is_collection(source, name)):
-                yield from _read_collection(source, name, _store(source, "", stores))
+            if folder is None and (source.is_file or _is_collection(source, name)):
+                yield from _read_collection(source, name, stores.beside(name))
         if folder is not None:
-            yield from read_folder(source, folder, names, _store(source, folder, stores))
+            yield from read_folder(source, folder, names, stores.beside(folder))
+        yield from stores.unread.values()
         for reason, count in sorted(skipped.items()):
-            yield Problem(".", "skipped", f"{count:,} {reason}")
+            yield Problem(".", "skipped", f"{count:,} {reason}", warning=True)
 
 
 def _reason_to_skip(source: Source, name: str) -> str | None:
     """Why a file is passed over; not one that is the whole source, which is what someone asked for."""
-    if source.root.is_file():
+    if source.is_file:
         return None
     return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
 
 
-def _store(source: Source, folder: str, stores: dict[str, Attachments]) -> Attachments:
-    """The attachments beside a folder; sessions lie side by side and share them."""
-    parent = folder.rpartition("/")[0]
-    if parent not in stores:
-        stores.clear()
-        stores[parent] = Attachments(source, parent)
-    return stores[parent]
+class _Stores:
+    """The attachments beside files and folders; sessions lie side by side and share them."""
+
+    def __init__(self, source: Source) -> None:
+        self.unread: dict[str, Problem] = {}
+        self._source = source
+        self._last: tuple[str, Attachments] | None = None
+
+    def beside(self, name: str) -> Attachments:
+        folder = name.rpartition("/")[0]
+        if self._last is None or self._last[0] != folder:
+            self._last = folder, Attachments(self._source, folder, self.unread)
+        return self._last[1]
 
 
 def _is_collection(source: Source, name: str) -> bool:
     if not name.endswith(".json"):
         return False
-    seen = shape(source, name)
-    if is_envelope(seen):
+    seen = shape(source, name, b"[")
+    if seen.opening == b"{" and may_be_envelope(head(source, name)) and is_envelope(shape(source, name)):
         try:
             seen = shape_of(payload(source, name, Notes(name)))
         except Unreadable:
@@ -120,7 +128,7 @@ def _read_collection(source: Source, name: str, attachments: Attachments) -> Ite
 def _session(text: bytes, name: str, place: str, attachments: Attachments) -> Conversation | Problem:
     notes = Notes(name)
     try:
-        session: Any = element(text, place, notes)
+        session: Any = notes.decode(text, place)
         if not isinstance(session, dict):
             return Problem(name, "wrong_type", f"it is {type_of(session)}, not an object", place)
         members = cast("dict[str, Json]", session)

@@ -9,9 +9,10 @@ from uuid import UUID
 from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, Json, Part, Role, TextPart
 from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Message, TimeSource
-from turnlog.importers.source.fields import Fields, Notes, type_of
+from turnlog.importers.source.fields import Fields, type_of
 from turnlog.importers.source.files import stable_id
 from turnlog.importers.source.keeping import plain
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.times import read_milliseconds
 from turnlog.importers.taskerino.attachments import Attachment, Attachments
 
@@ -25,7 +26,7 @@ DOCUMENTS: Final[dict[str, tuple[str, Role]]] = {
 }
 """What is said of a session as a whole: the name of its file, its field in a session, and who says it."""
 
-MOMENT_MIN: Final = 100_000_000_000
+_MOMENT_MIN: Final = 100_000_000_000
 """From here on a number is a time in milliseconds (of 1973 or later); below, seconds since the start."""
 
 
@@ -66,7 +67,7 @@ class _Said(NamedTuple):
 
 def messages(recorded: Recorded, session: Session) -> tuple[Message, ...]:
     """Items by their times, each after its neighbour where it has none; then the documents."""
-    said = [one for kind, read in KINDS.items() for one in _items(kind, read, recorded, session)]
+    said = [one for kind, read in _KINDS.items() for one in _items(kind, read, recorded, session)]
     said.sort(key=lambda one: (one.at is not None, one.at))
     last = said[-1].at if said else session.began
     for name, found in recorded.documents.items():
@@ -130,7 +131,7 @@ def _time(one: Fields, name: str, began: int | None) -> int | None:
     if type(number) not in (int, float):
         one.missing(name)
         moment = one.time(name)
-    elif abs(number) >= MOMENT_MIN:
+    elif abs(number) >= _MOMENT_MIN:
         moment = read_milliseconds(number)
     elif name == "startTime":
         return None if began is None else began + round(number * 1_000_000)
@@ -188,7 +189,7 @@ def _context_item(one: Fields, session: Session) -> tuple[str, tuple[Part, ...]]
 
 _Reader = Callable[[Fields, Session], tuple[str, tuple[Part, ...]]]
 
-KINDS: Final[dict[str, _Reader]] = {
+_KINDS: Final[dict[str, _Reader]] = {
     "screenshots": _screenshot,
     "audio-segments": _audio,
     "video-chunks": _video,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from typing import Any, Final, cast
-from uuid import UUID
 
 from eventstore.content import Json
 from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation
-from turnlog.importers.source.fields import Fields, Notes, type_of
-from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.keeping import fit, plain
+from turnlog.importers.source.fields import Fields, type_of
+from turnlog.importers.source.files import own_id
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
+from turnlog.importers.source.notes import Notes
 from turnlog.importers.taskerino.attachments import Attachments
 from turnlog.importers.taskerino.items import DOCUMENTS, FORMAT, Found, Recorded, Session, messages
 
@@ -50,10 +50,8 @@ _FLAGS: Final = (
 )
 _ARRAYS: Final = ("extractedTaskIds", "extractedNoteIds")
 _REQUIRED: Final = ("name", "status", "startTime")
-TITLE_CHARACTERS_MAX: Final = 1_000
-"""Of a name that becomes a title; the attributes hold it whole."""
 
-ITEM_FIELDS: Final = {
+_ITEM_FIELDS: Final = {
     "screenshots": "screenshots",
     "audioSegments": "audio-segments",
     "videoChunks": "video-chunks",
@@ -61,7 +59,7 @@ ITEM_FIELDS: Final = {
 }
 """The fields of a session of phase 3, and the kinds of items that they hold."""
 
-TELLING: Final = frozenset(
+_TELLING: Final = frozenset(
     ("startTime", "status", "screenshotInterval", "screenshots", "autoAnalysis", "name")
 )
 """Fields by which a session is known: of these, most."""
@@ -69,7 +67,7 @@ TELLING: Final = frozenset(
 
 def is_session(keys: frozenset[str]) -> bool:
     """Whether these are the members of a session."""
-    return "startTime" in keys and len(keys & TELLING) >= 3
+    return "startTime" in keys and len(keys & _TELLING) >= 3
 
 
 def unfold(session: dict[str, Json], path: str, place: str, notes: Notes) -> Recorded:
@@ -79,7 +77,7 @@ def unfold(session: dict[str, Json], path: str, place: str, notes: Notes) -> Rec
         kind: [
             Found(value, path, f"{place}.{name}[{index}]") for index, value in enumerate(fields.array(name))
         ]
-        for name, kind in ITEM_FIELDS.items()
+        for name, kind in _ITEM_FIELDS.items()
     }
     documents: dict[str, Found] = {}
     for name, (field, _) in DOCUMENTS.items():
@@ -96,7 +94,7 @@ def conversation(
     """A session of what is said of it and of what it recorded. ``folder`` names one without an id."""
     fields = Fields(cast("dict[str, Json]", metadata.value), metadata.place, notes.of(metadata.path))
     identity = fields.text("id") or _identity(fields, folder)
-    context_id = _context_id(identity)
+    context_id = own_id(FORMAT, identity)
     tags = _tags(fields)
     for name in _REQUIRED:
         fields.missing(name)
@@ -116,29 +114,25 @@ def conversation(
         notes.say("attachments_elsewhere", reason, metadata.place)
     origin: dict[str, Json] = {"format": FORMAT, "origin": metadata.path, "place": metadata.place}
     origin["id"] = identity
-    if source := {name: value for name, value in fields.rest.items() if value is not None}:
-        origin["source"] = source
-    if nulls := [name for name, value in fields.rest.items() if value is None and name not in _KNOWN]:
-        origin["nulls"] = nulls  # a merge patch could not say them
+    origin |= fields.left(_KNOWN)
     if unread:
         origin["unread"] = unread
-    attributes, kept = fit(plain({"session": facts, "import": origin}))
     name, status, updated = facts.get("name"), facts.get("status"), times["updatedAt"]
     notes.context_id = context_id
-    return Conversation(
+    made = Conversation(
         id=context_id,
         origin=metadata.path,
         format=FORMAT,
         messages=said,
         branches={"main": said[-1].id if said else None},
         title=name[:TITLE_CHARACTERS_MAX] if isinstance(name, str) else None,
-        attributes=attributes,
+        attributes=cast("dict[str, Json]", plain({"session": facts, "import": origin})),
         tags=tags,
         state=status if isinstance(status, str) and 0 < len(status) <= NAME_CHARACTERS_MAX else None,
         warnings=notes.said(),
-        kept=kept,
         updated_at=updated.at if updated else None,
     )
+    return fitted(made)
 
 
 _KNOWN: Final = ("id", "tags", *_TEXTS, *_TIMES, *_NUMBERS, *_FLAGS, *_ARRAYS)
@@ -150,14 +144,6 @@ def _identity(fields: Fields, folder: str) -> str:
         return folder
     told = (fields.rest.get("name"), fields.rest.get("startTime"))
     return f"without id: {told[0]} {told[1]}"
-
-
-def _context_id(identity: str) -> UUID:
-    try:
-        own = UUID(identity)
-    except ValueError:
-        return stable_id(FORMAT, identity)
-    return own if str(own) == identity.lower() else stable_id(FORMAT, identity)
 
 
 def _tags(fields: Fields) -> tuple[str, ...]:
