@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
@@ -31,8 +31,9 @@ class Asking:
         self._views = views
         self._runner = runner
 
-    def place(self, message_id: UUID) -> UUID | None:
-        """The context of a message."""
+    def context_of(self, message_id: UUID) -> UUID | None:
+        """The context that a message was added to; None when there is no such message."""
+        check_id(message_id, "message_id")
         with self._store.log.reading() as txn:
             place = self._store.log.message_place(txn, message_id)
         return place[0] if place else None
@@ -50,16 +51,18 @@ class Asking:
     ) -> int:
         """``applied`` for what an answer about one message needs."""
         check_id(message_id, "message_id")
-        context_id = self.place(message_id)
-        return await self.applied(at_least, names, None if context_id is None else (context_id,))
+        return await self.applied(at_least, names, lambda: self.context_of(message_id))
 
     async def applied(
-        self, at_least: int | None, names: tuple[str, ...], contexts: Collection[UUID] | None = None
+        self,
+        at_least: int | None,
+        names: tuple[str, ...],
+        context_of: Callable[[], UUID | None] = lambda: None,
     ) -> int:
         """Wait as ``at_least`` says. Returns a position that the views have applied: what "now" means.
 
-        ``contexts`` are those that the answer is about, when it is about no others: damage further on in the
-        log does not keep what came before it from being read.
+        ``context_of`` gives the context that the answer is about, when it is about no other: damage further
+        on in the log does not keep what came before it from being read.
         """
         if at_least is None:
             read_only = self._store.log.read_only
@@ -67,8 +70,8 @@ class Asking:
             try:
                 await self._runner.wait_for(position, names)
             except Damaged:
-                applied = self._checkpoint(names)
-                if contexts is None or any(self._changed_at(each) > applied for each in contexts):
+                applied, context_id = self._checkpoint(names), context_of()
+                if context_id is None or self._changed_at(context_id) > applied:
                     raise
                 return applied
             return position
@@ -101,7 +104,7 @@ class Asking:
     ) -> T:
         """Answer on one snapshot, after waiting for the moments if they are later than what is applied."""
         check_id(context_id, "context_id")
-        position = await self.applied(at_least, names, (context_id,))
+        position = await self.applied(at_least, names, lambda: context_id)
         with self.snapshot(position) as snapshot:
             resolved = [resolve(snapshot, context_id, moment) for moment in moments]
             needed = max(at.position for at in resolved)

@@ -268,15 +268,18 @@ class Following:
         return replace(generation, checkpoint=position, digest=digest, failure=track.failure)
 
     def take_over(self, head: int) -> None:
-        """Make live what has caught up: with the live generation, or with ``head`` where that stands.
+        """Make live what has caught up: with the live generation, and with ``head`` where that stands.
 
+        So no answer goes back, also where damage lets nothing get as far as a live generation once did.
         The live generation flips in one transaction, so readers see the one or the other.
         """
         for track in [t for t in self.tracks if t.role == "building" and t.failure is None]:
             name = track.projection.name
             live = self.track(name, "live")
-            runs = live is not None and live.failure is None
-            if track.applied < (live.applied if live is not None and runs else head):
+            goal = head if live is None else live.applied
+            if live is not None and live.failure is not None:
+                goal = max(goal, head)
+            if track.applied < goal:
                 continue
             entry = self._books.entry(name)
             generation = self._checkpointed(track, entry.generation(track.number), track.applied)

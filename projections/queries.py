@@ -129,10 +129,13 @@ class Queries:
         with self._asking.snapshot(position) as snapshot:
             return entry_of(snapshot, Seen(message_id, snapshot.message(message_id), U64_MAX))
 
+    def context_of(self, message_id: UUID) -> UUID | None:
+        """The context that a message was added to; None when there is no such message. Waits for nothing."""
+        return self._asking.context_of(message_id)
+
     async def exists(self, message_id: UUID) -> bool:
         """Whether there is a message of that id, in any context."""
-        check_id(message_id, "message_id")
-        return self._asking.place(message_id) is not None
+        return self.context_of(message_id) is not None
 
     async def body(
         self,
@@ -148,7 +151,7 @@ class Queries:
         the message, and sees it as it was when it forked. A redacted message is empty at every moment.
         """
         check_id(message_id, "message_id")
-        owner = context_id or self._asking.place(message_id)
+        owner = context_id or self.context_of(message_id)
         if owner is None:
             raise message_not_found(message_id)
 

@@ -37,6 +37,11 @@ def plain(answer: msgspec.Struct, **more: object) -> dict[str, object]:
     return shape
 
 
+def is_time(name: str) -> bool:
+    """Whether integers of this name are times."""
+    return name == "at" or name.endswith("_at")
+
+
 def event_lines(commit: Commit, kinds: int = ALL_BITS) -> Iterator[dict[str, object]]:
     """Each event of some kinds with its place in the log: lines of ``turnlog events``."""
     position, context_id, commit_id = commit.position, commit.context_id, commit.commit_id
@@ -64,7 +69,7 @@ _MEMBERS: Final[dict[type, tuple[dict[str, object], tuple[tuple[str, bool], ...]
 def _members(kind: type[msgspec.Struct]) -> tuple[dict[str, object], tuple[tuple[str, bool], ...]]:
     config = kind.__struct_config__
     tag: dict[str, object] = {} if config.tag is None else {str(config.tag_field): config.tag}
-    names = tuple((name, name == "at" or name.endswith("_at")) for name in kind.__struct_fields__)
+    names = tuple((name, is_time(name)) for name in kind.__struct_fields__)
     _MEMBERS[kind] = tag, names
     return tag, names
 

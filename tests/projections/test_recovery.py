@@ -38,6 +38,21 @@ async def test_damage_in_the_log_stops_everything_just_before_it(data_dir: Path)
         assert rows_of(views, journal) == expected
 
 
+async def test_a_view_that_stopped_is_not_replaced_by_one_that_damage_keeps_behind_it(data_dir: Path) -> None:
+    journal = Journal(poison=25)
+    async with opened(data_dir, [journal]) as (store, views):
+        steps = Steps(store, views)
+        for _ in range(2):
+            await fill(store, 20)
+            steps.finish()
+        assert steps.saved("journal") == 24
+        damage(store, 11)
+        steps.following.rebuild("journal")
+        with pytest.raises(Damaged):
+            steps.finish()
+        assert steps.saved("journal") == 24, "answers do not go back"
+
+
 async def test_damage_that_a_fold_meets_looking_back_is_no_poison(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,9 +1,9 @@
-"""What httpx-sse, a client that knows nothing of ours, reads of the service's event streams."""
+"""What httpx-sse, a client that knows nothing of ours, reads of event streams; and their bare text."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,6 +15,27 @@ from serving import SECONDS
 from eventstore.content import Kind, Part, fold
 
 Said = list[tuple[Kind, str | None, str]]
+
+
+class Follower:
+    """A response that goes on: ``text`` is what came of it."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.came = asyncio.Event()
+
+    async def follow(self, client: AsyncClient, path: str, headers: Mapping[str, str] | None = None) -> None:
+        """Read it to its end."""
+        async with client.stream("GET", path, headers=headers) as response:
+            response.raise_for_status()
+            async for text in response.aiter_text():
+                self.text += text
+                self.came.set()
+
+    def last(self) -> dict[str, Any]:
+        """The last thing that it said."""
+        line = self.text.rstrip("\n").rpartition("\n")[2]
+        return msgspec.json.decode(line.removeprefix("data: "))
 
 
 @asynccontextmanager
@@ -31,7 +52,16 @@ async def source(
         yield opened
 
 
-async def events(
+@asynccontextmanager
+async def listening(
+    client: AsyncClient, path: str, last_id: str = ""
+) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
+    """The events of a path while the block lasts."""
+    async with source(client, path, last_id) as opened:
+        yield opened.aiter_sse()
+
+
+async def heard(
     client: AsyncClient,
     path: str,
     last_id: str = "",
@@ -53,9 +83,14 @@ def told(found: Sequence[ServerSentEvent]) -> list[tuple[str, str, str]]:
     return [(event.id, event.event, event.data) for event in found]
 
 
+def data(event: ServerSentEvent) -> dict[str, Any]:
+    """What an event says."""
+    return msgspec.json.decode(event.data)
+
+
 def objects(found: Sequence[ServerSentEvent]) -> list[dict[str, Any]]:
     """The data of those that have any."""
-    return [msgspec.json.decode(event.data) for event in found if event.data]
+    return [data(event) for event in found if event.data]
 
 
 def said(found: Sequence[ServerSentEvent]) -> Said:

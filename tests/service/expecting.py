@@ -1,15 +1,12 @@
-"""What answers of the service must be: problems of one shape, and events of streams that are read."""
+"""What answers of the service must be: problems of one shape, and lines."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from http import HTTPStatus
 from typing import Any
 
 import httpx
 import msgspec
-from httpx_sse import ServerSentEvent, aconnect_sse
 
 from eventstore.errors import CODES
 from turnlog.shapes import plain
@@ -34,30 +31,9 @@ def invalid(response: httpx.Response) -> dict[str, str]:
     return {error["path"]: error["message"] for error in errors}
 
 
-@asynccontextmanager
-async def listening(
-    client: httpx.AsyncClient, path: str, **headers: str
-) -> AsyncGenerator[AsyncIterator[ServerSentEvent]]:
-    """The server-sent events of a path while the block lasts."""
-    async with aconnect_sse(client, "GET", path, headers=headers) as source:
-        source.response.raise_for_status()
-        yield source.aiter_sse()
-
-
-async def heard(client: httpx.AsyncClient, path: str, **headers: str) -> list[ServerSentEvent]:
-    """All events of a path whose stream ends by itself."""
-    async with listening(client, path, **headers) as events:
-        return [event async for event in events]
-
-
 def lines(body: str) -> list[Any]:
     """The lines of an NDJSON body, but for heartbeats."""
     return [msgspec.json.decode(line) for line in body.splitlines() if line]
-
-
-def data(event: ServerSentEvent) -> dict[str, Any]:
-    """What an event says."""
-    return msgspec.json.decode(event.data)
 
 
 def told(answer: msgspec.Struct) -> Any:

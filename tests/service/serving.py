@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
@@ -17,11 +18,28 @@ from uuid import UUID
 import httpx
 import msgspec
 
+from eventstore.units import wall_clock_us
 from turnlog.service.configuration import load
+from turnlog.service.key_file import create_key
+from turnlog.service.keys import Key, KeyRole
 from turnlog.service.running import Server, Service, address_of, listen, opened
 
 SECONDS: Final = 30.0
 """What a test waits for an answer at most; only a hang takes as long."""
+
+
+def new_key(
+    directory: Path,
+    role: KeyRole = "admin",
+    workspace: str | None = None,
+    *,
+    name: str | None = None,
+    expires_at: int | None = None,
+) -> tuple[Key, str]:
+    """A key made now, and its text."""
+    directory.mkdir(exist_ok=True)
+    now = wall_clock_us()
+    return create_key(directory, name=name, workspace=workspace, role=role, expires_at=expires_at, now=now)
 
 
 class Served:
@@ -126,6 +144,19 @@ class Process:
             await started.wait()
         assert self.port, self.lines
         self.running.set()
+
+    async def answered(self, client: httpx.AsyncClient, path: str, body: object) -> Any:
+        """Send it again while nobody answers. The end may be there already, when its answer was lost."""
+        while True:
+            try:
+                response = await client.post(path, json=body)
+            except httpx.TransportError:
+                await self.running.wait()
+                continue
+            if response.status_code != HTTPStatus.SERVICE_UNAVAILABLE:
+                told = response.json()
+                assert response.is_success or told["code"] == "stream_finalized", told
+                return told
 
     def send(self, how: signal.Signals) -> None:
         """Send a signal."""

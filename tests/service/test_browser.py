@@ -6,14 +6,11 @@ import asyncio
 import signal
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 from browsing import Page, browsing, chromium, page
-from serving import SECONDS, Process, process
-
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
+from serving import SECONDS, Process, new_key, process
 
 DELTAS: Final = [
     "潮",
@@ -59,11 +56,7 @@ async def test_a_page_with_tickets_fetches_another_when_its_own_is_used_up(
     data_dir: Path, tmp_path: Path
 ) -> None:
     executable = chromium()
-    keys: dict[str, str] = {}
-    for role in ("reader", "writer"):
-        _, keys[role] = create_key(
-            data_dir, name=role, workspace=None, role=role, expires_at=None, now=wall_clock_us()
-        )
+    keys = {role: new_key(data_dir, role)[1] for role in ("reader", "writer")}
     async with (
         page() as shown,
         process(data_dir, *_settings(shown)) as served,
@@ -95,7 +88,7 @@ async def _started(client: httpx.AsyncClient) -> str:
 async def _ticket(served: Process, key: str, path: str) -> str:
     """What the page's backend does: it has the key, and waits for the service where the page would not."""
     async with _producer(served, key) as client:
-        response = await _until_answered(served, client, "/api/tickets", {"path": path})
+        response = await served.answered(client, "/api/tickets", {"path": path})
     return response["ticket"]
 
 
@@ -120,16 +113,5 @@ async def _write(served: Process, client: httpx.AsyncClient, message_id: str, sh
     path = f"/api/messages/{message_id}"
     for sequence, delta in enumerate(DELTAS, 1):
         await shown.until(lambda seen, n=sequence: len(seen.sequences) >= n - AHEAD)
-        await _until_answered(served, client, f"{path}/chunks", {"sequence": sequence, "delta": delta})
-    await _until_answered(served, client, f"{path}/finalize", {})
-
-
-async def _until_answered(served: Process, client: httpx.AsyncClient, path: str, body: object) -> Any:
-    while True:
-        try:
-            response = await client.post(path, json=body)
-        except httpx.TransportError:
-            await served.running.wait()
-            continue
-        assert response.is_success, response.text
-        return response.json()
+        await served.answered(client, f"{path}/chunks", {"sequence": sequence, "delta": delta})
+    await served.answered(client, f"{path}/finalize", {})

@@ -100,6 +100,10 @@ def _bodies() -> list[tuple[bytes, dict[str, str]]]:
     for body, headers in plain:
         found.append((msgspec.json.encode(body), JSON | headers))
         found.append((msgspec.msgpack.encode(body), PACKED | headers))
+    for odd in (msgspec.msgpack.Ext(1, b"x"), {None: 1}, {(1, 2): 1}):  # what JSON does not have
+        custom = {"type": "custom.recorded", "name": "x", "data": odd}
+        bodies = (_commit(one, custom), _commit(one, _state("x"), metadata={"x": odd}))
+        found += [(msgspec.msgpack.encode(body), PACKED) for body in bodies]
     for raw in (b"", b"{", b"\xff", b"null", b"[]", b'{"context_id":"\xff"}', b"\xc1", b"[" * 200):
         found += [(raw, JSON), (raw, PACKED)]
     found += [(b"{}", {}), (b"{}", {"content-type": "text/plain"}), (b"{}", JSON | {"idempotency-key": ""})]

@@ -9,6 +9,8 @@ import pytest
 from expecting import invalid, problem, told
 from serving import Served
 
+from eventstore.content import TextPart
+from eventstore.events import MessageAppended
 from projections.timetravel import AtPosition, AtVersion
 
 
@@ -423,3 +425,24 @@ async def test_positions_mean_the_same_as_in_the_library(served: Served) -> None
     state = await served.service.log.queries.context(context_id, AtPosition(answers[1]["position"]))
     read = await served.json("GET", f"/api/contexts/{context_id}?at_position={answers[1]['position']}")
     assert told(state).items() <= read.items()
+
+
+async def test_what_comes_while_a_context_is_read_is_in_no_part_of_the_answer(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context_id = await served.context()
+    path = f"/api/contexts/{context_id}"
+    await served.json("POST", f"{path}/messages", {"role": "user", "text": "x"})
+    log = served.service.log
+    answer = log.queries.context
+
+    async def context(*given: Any, **more: Any) -> Any:
+        found = await answer(*given, **more)
+        await log.store.append(context_id, [MessageAppended(uuid4(), "user", (TextPart("y"),))])
+        return found
+
+    monkeypatch.setattr(log.queries, "context", context)
+    read = await served.client.get(path)
+    monkeypatch.undo()
+    assert (read.headers["etag"], len(read.json()["message_ids"])) == ('"2"', 1)
+    assert len((await served.json("GET", path))["message_ids"]) == 2

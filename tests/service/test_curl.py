@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from event_source import events, objects
+from event_source import heard, objects
 from serving import SECONDS, Served
 from wires import sse
 
@@ -157,7 +157,7 @@ async def test_a_provider_stream_that_breaks_off_is_interrupted(
         assert (await sending.told())["message_id"] == str(message_id)
         await sending.until_durable(5)
         sending.process.send_signal(signal.SIGKILL)
-    end = objects(await events(served.client, f"/api/messages/{message_id}/stream"))[-1]
+    end = objects(await heard(served.client, f"/api/messages/{message_id}/stream"))[-1]
     assert (end["type"], end["outcome"]) == ("stream.finalized", "interrupted")
     assert await text_of(served, message_id) == "".join(DELTAS[:5])
     assert not caplog.records, "somebody who goes away is no error"

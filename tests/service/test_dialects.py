@@ -7,7 +7,7 @@ from base64 import b64decode
 from typing import Any, Final
 
 import pytest
-from event_source import events
+from event_source import heard
 from httpx_sse import ServerSentEvent
 from provider_clients import sent
 from serving import Served
@@ -30,7 +30,7 @@ async def ingested(served: Served, name: str) -> tuple[str, dict[str, Any]]:
 
 async def in_dialect(served: Served, path: str, dialect: str) -> list[ServerSentEvent]:
     """All events of a path in a dialect."""
-    return await events(served.client, f"{path}{'&' if '?' in path else '?'}dialect={dialect}")
+    return await heard(served.client, f"{path}{'&' if '?' in path else '?'}dialect={dialect}")
 
 
 async def read(served: Served, path: str) -> UiMessage:

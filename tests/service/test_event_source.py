@@ -10,7 +10,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import pytest
-from event_source import events, objects, said, source, told
+from event_source import heard, objects, said, source, told
 from httpx_sse import ServerSentEvent
 from serving import Served, serving
 
@@ -70,10 +70,10 @@ async def test_a_finished_stream_goes_on_after_every_event(served: Served, route
     await served.finalize(message_id, finish_reason="stop", usage={"input_tokens": 1, "output_tokens": 2})
     asked = {"dialect": dialect} | ({"speed": "0"} if route == "replay" else {})
     end = -1 if route == "replay" and dialect == "turnlog" else None  # its totals are of what was delivered
-    whole = await events(served.client, f"{path}/{route}", params=asked)
+    whole = await heard(served.client, f"{path}/{route}", params=asked)
     assert whole[0].retry == 1_000
     for number, event in enumerate(whole, 1):
-        rest = await events(served.client, f"{path}/{route}", event.id, asked)
+        rest = await heard(served.client, f"{path}/{route}", event.id, asked)
         assert told(rest)[:end] == after(whole, number)[:end]
 
 
@@ -84,9 +84,9 @@ async def test_a_part_of_a_replay_goes_on_after_every_event(served: Served, dial
     parts = (({"from": "3"}, 3), ({"from": "4", "to": "9"}, 4), ({"from_ms": "35"}, 5), ({"to": "6"}, 1))
     for part, first in parts:
         asked = {"dialect": dialect, "speed": "0", **part}
-        whole = await events(served.client, f"{path}/replay", params=asked)
+        whole = await heard(served.client, f"{path}/replay", params=asked)
         for number, event in enumerate(whole[:-1], 1):
-            rest = await events(served.client, f"{path}/replay", event.id, asked)
+            rest = await heard(served.client, f"{path}/replay", event.id, asked)
             assert told(rest)[:-1] == after(whole, number, first)[:-1], (part, number)
 
 
@@ -148,15 +148,13 @@ async def test_only_what_is_new_is_read_after_now(served: Served) -> None:
         found = [event async for event in opened.aiter_sse()]
     assert objects(found)[0]["type"] == "stream.started"
     assert said(found) == list(PIECES[6:])
-    assert told(await events(served.client, f"{path}/stream", "6"))[:-1] == told(found)[1:-1]
+    assert told(await heard(served.client, f"{path}/stream", "6"))[:-1] == told(found)[1:-1]
 
 
 async def test_heartbeats_are_no_events(data_dir: Path) -> None:
     async with serving(data_dir, streams__heartbeat_seconds=0.1) as served:
         message_id, path = await started(served, CHUNKS[:6])
-        reading = [
-            asyncio.create_task(events(served.client, f"{path}/stream", had)) for had in ("", "3", "6")
-        ]
+        reading = [asyncio.create_task(heard(served.client, f"{path}/stream", had)) for had in ("", "3", "6")]
         async with served.client.stream("GET", f"{path}/stream", headers={"last-event-id": "6"}) as quiet:
             beats = 0
             async for line in quiet.aiter_lines():
@@ -174,7 +172,7 @@ async def test_the_end_says_how_it_ended(served: Served, outcome: str) -> None:
     message_id, path = await started(served)
     error = {"type": "overloaded_error", "message": "Overloaded"} if outcome == "failed" else None
     await served.finalize(message_id, outcome=outcome, error=error)
-    end = objects(await events(served.client, f"{path}/stream"))[-1]
+    end = objects(await heard(served.client, f"{path}/stream"))[-1]
     assert (end["type"], end["outcome"], end["error"]) == ("stream.finalized", outcome, error)
 
 

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import msgspec
 import pytest
-from event_source import events, objects, source, told
+from event_source import heard, objects, source, told
 from httpx_sse import ServerSentEvent
 from serving import SECONDS, Served
 
@@ -69,13 +69,13 @@ def after(found: list[ServerSentEvent], number: int) -> list[tuple[str, str, str
 async def test_signals_go_on_after_every_event(served: Served, route: str) -> None:
     context_id, head = await history(served)
     path = route.format(context_id)
-    opening, *whole = await events(served.client, path, "0", until=reached(head))
+    opening, *whole = await heard(served.client, path, "0", until=reached(head))
     assert (opening.event, opening.data, opening.retry) == ("open", '{"position":0}', 1_000)
     assert [event.event for event in whole] == SIGNALS
     assert {each["context_id"] for each in objects(whole)} == {str(context_id)}
     assert "secret" not in "".join(event.data for event in whole)
     for number, event in enumerate(whole[:-1], 1):
-        first, *rest = await events(served.client, path, event.id, until=reached(head))
+        first, *rest = await heard(served.client, path, event.id, until=reached(head))
         assert (first.event, first.id) == ("open", event.id)
         assert told(rest) == after(whole, number)
 
@@ -97,7 +97,7 @@ async def test_signals_of_several_contexts_come_in_the_order_of_the_log(served: 
             await served.json("PUT", f"/api/contexts/{context_id}/state", {"state": "s"})
     head = (await served.json("GET", "/api/log/head"))["position"]
     followed = f"/api/sse?contexts={ids[0]},{ids[2]}"
-    found = await events(served.client, followed, "3", until=reached(head))
+    found = await heard(served.client, followed, "3", until=reached(head))
     assert [each["context_id"] for each in objects(found)[1:]] == [str(ids[0]), str(ids[2])] * 3
     assert [int(event.id) for event in found] == [3, 4, 6, 7, 9, 10, 12]
 
@@ -118,24 +118,24 @@ async def test_the_log_goes_on_after_every_event(served: Served, kinds: str | No
 async def all_events(served: Served, last_id: str, head: int, asked: dict[str, str]) -> list[dict[str, Any]]:
     """The events up to the head; a filter leaves out some, but tells of it by an event of its own."""
     asked = {"format": "sse", **asked}
-    found = await events(served.client, "/api/events", last_id, asked, lambda event: int(event.id) >= head)
+    found = await heard(served.client, "/api/events", last_id, asked, lambda event: int(event.id) >= head)
     assert {event.event for event in found} <= {"event", "position"}
     return objects([event for event in found if event.event == "event"])
 
 
 async def test_a_commit_that_was_cut_off_comes_again(served: Served) -> None:
     _, head = await history(served)
-    whole = await events(served.client, "/api/events?format=sse")
+    whole = await heard(served.client, "/api/events?format=sse")
     *_, first, second, third = whole
     assert [event.id for event in (first, second, third)] == [str(head - 1), str(head - 1), str(head)]
     for cut in (first, second):
-        rest = await events(served.client, "/api/events?format=sse", cut.id)
+        rest = await heard(served.client, "/api/events?format=sse", cut.id)
         assert told(rest) == told([first, second, third])
 
 
 async def test_lines_of_json_say_the_same(served: Served) -> None:
     _, head = await history(served)
-    whole = objects(await events(served.client, "/api/events?format=sse"))
+    whole = objects(await heard(served.client, "/api/events?format=sse"))
     async with served.client.stream("GET", "/api/events?live=true&format=ndjson") as response:
         lines: list[Any] = []
         async for line in response.aiter_lines():

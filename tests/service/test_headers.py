@@ -9,10 +9,7 @@ import httpx
 import pytest
 from every_route import Place, place_in
 from raw import connection, request
-from serving import SECONDS, Served, command, serving
-
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
+from serving import SECONDS, Served, command, new_key, serving
 
 SECURITY: Final = {
     "x-content-type-options": "nosniff",
@@ -21,11 +18,6 @@ SECURITY: Final = {
     "x-frame-options": "DENY",
 }
 OURS, FOREIGN = "https://chat.example", "https://evil.example"
-
-
-def key(directory: Path) -> str:
-    now = wall_clock_us()
-    return create_key(directory, name=None, workspace=None, role="admin", expires_at=None, now=now)[1]
 
 
 def commit(place: Place) -> dict[str, Any]:
@@ -63,7 +55,7 @@ def expose(response: httpx.Response) -> list[str]:
 
 
 async def test_every_answer_has_the_headers_that_keep_browsers_careful(data_dir: Path) -> None:
-    async with serving(data_dir, key=key(data_dir), limits__header_bytes_max=2_048) as served:
+    async with serving(data_dir, key=new_key(data_dir)[1], limits__header_bytes_max=2_048) as served:
         found = await answers(served)
         found["long headers"] = await served.client.get("/healthz", headers={"x-long": "x" * 5_000})
         for name, response in found.items():
@@ -95,7 +87,7 @@ async def test_a_request_id_is_taken_from_a_gateway_if_it_can_be_one(served: Ser
 
 
 async def test_other_origins_get_nothing_unless_they_are_configured(data_dir: Path) -> None:
-    async with serving(data_dir, key=key(data_dir)) as served:
+    async with serving(data_dir, key=new_key(data_dir)[1]) as served:
         asked = {"origin": FOREIGN, "access-control-request-method": "POST"}
         preflight = await served.client.options("/api/contexts", headers=asked)
         assert not [name for name in preflight.headers if name.startswith("access-control")]
@@ -111,7 +103,7 @@ SENT: Final = (
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
 async def test_a_configured_origin_may_send_what_clients_need(method: str, data_dir: Path) -> None:
-    async with serving(data_dir, key=key(data_dir), cors_origins=[OURS]) as served:
+    async with serving(data_dir, key=new_key(data_dir)[1], cors_origins=[OURS]) as served:
         client = httpx.AsyncClient(base_url=served.address, timeout=SECONDS)
         async with client:  # a browser sends no key with its preflight
             asked = {
@@ -137,7 +129,7 @@ async def test_a_configured_origin_may_send_what_clients_need(method: str, data_
 
 
 async def test_a_configured_origin_reads_answers_of_every_kind(data_dir: Path) -> None:
-    async with serving(data_dir, key=key(data_dir), cors_origins=[OURS]) as served:
+    async with serving(data_dir, key=new_key(data_dir)[1], cors_origins=[OURS]) as served:
         served.client.headers["origin"] = OURS
         for name, response in (await answers(served)).items():
             assert response.headers["access-control-allow-origin"] == OURS, name

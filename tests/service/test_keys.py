@@ -12,10 +12,11 @@ from typing import Any, Final
 import httpx
 import msgspec
 import pytest
-from serving import SECONDS, Served, command, serving
+from event_source import Follower
+from serving import SECONDS, Served, command, new_key, serving
 
 from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key, revoke_key
+from turnlog.service.key_file import revoke_key
 from turnlog.service.keys import Key
 
 HOUR_US: Final = 3_600_000_000
@@ -30,37 +31,20 @@ LIVE: Final = {
 }
 
 
-def new_key(directory: Path, expires_at: int | None = None) -> tuple[Key, dict[str, str]]:
+def admitted(directory: Path, expires_at: int | None = None) -> tuple[Key, dict[str, str]]:
     """An admin's key and the header that it goes in."""
-    now = wall_clock_us()
-    key, text = create_key(directory, name=None, workspace=None, role="admin", expires_at=expires_at, now=now)
+    key, text = new_key(directory, expires_at=expires_at)
     return key, {"authorization": f"Bearer {text}"}
 
 
-class Follower:
-    """A response that goes on, and what came of it."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.came = asyncio.Event()
-
-    async def follow(self, client: httpx.AsyncClient, path: str, headers: dict[str, str]) -> None:
-        """Read it to its end."""
-        async with client.stream("GET", path, headers=headers) as response:
-            assert response.status_code == 200
-            async for text in response.aiter_text():
-                self.text += text
-                self.came.set()
-
-    def last(self) -> dict[str, Any]:
-        """The last thing that it said; to a provider's client it is an error, which such a client raises."""
-        line = self.text.rstrip("\n").rpartition("\n")[2]
-        told = msgspec.json.decode(line.removeprefix("data: "))
-        if told["type"] == "closing":
-            return told
-        problem = told["problem"]
-        reason = problem["code"].removeprefix("key_")
-        return {"type": "closing", "reason": reason, "after": problem["after"]}
+def ending(opened: Follower) -> dict[str, Any]:
+    """The last thing that it said; to a provider's client it is an error, which such a client raises."""
+    told = opened.last()
+    if told["type"] == "closing":
+        return told
+    problem = told["problem"]
+    reason = problem["code"].removeprefix("key_")
+    return {"type": "closing", "reason": reason, "after": problem["after"]}
 
 
 async def paths(served: Served, headers: dict[str, str]) -> dict[str, str]:
@@ -90,8 +74,8 @@ async def followed(served: Served, headers: dict[str, str]) -> AsyncGenerator[di
 
 @pytest.mark.parametrize("how", ["the file", "the command"])
 async def test_a_revocation_ends_open_streams_with_a_word(how: str, data_dir: Path) -> None:
-    key, headers = new_key(data_dir)
-    _, others = new_key(data_dir)
+    key, headers = admitted(data_dir)
+    _, others = admitted(data_dir)
     async with serving(data_dir, **CHECKED) as served:
         kept = Follower()
         keeping = asyncio.create_task(kept.follow(served.client, LIVE["sse"], others))
@@ -104,25 +88,25 @@ async def test_a_revocation_ends_open_streams_with_a_word(how: str, data_dir: Pa
         afters = {"stream": 2, "anthropic": 2, "replay": 1}
         for name, each in opened.items():
             expected = {"type": "closing", "reason": "revoked", "after": afters.get(name, head)}
-            assert each.last() == expected, name
+            assert ending(each) == expected, name
         refused = await served.client.get("/api/events", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (401, "key_revoked")
         assert not keeping.done()
         assert (await served.client.get("/api/events", headers=others)).status_code == 200
         served.server.stop()
         await keeping
-        assert kept.last()["reason"] == "shutdown"
+        assert ending(kept)["reason"] == "shutdown"
 
 
 async def test_a_revocation_is_known_with_the_look_at_the_keys(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("turnlog.service.chores.TEND_SECONDS", 3_600)
-    key, headers = new_key(data_dir)
+    key, headers = admitted(data_dir)
     async with serving(data_dir, **CHECKED) as served:
         async with followed(served, headers) as opened:
             revoke_key(data_dir, key.id, wall_clock_us())
-        assert {each.last()["reason"] for each in opened.values()} == {"revoked"}
+        assert {ending(each)["reason"] for each in opened.values()} == {"revoked"}
 
 
 def pass_time(served: Served, hours: int) -> None:
@@ -132,11 +116,11 @@ def pass_time(served: Served, hours: int) -> None:
 
 
 async def test_a_key_that_expires_ends_its_streams(data_dir: Path) -> None:
-    _, headers = new_key(data_dir, expires_at=wall_clock_us() + HOUR_US)
+    _, headers = admitted(data_dir, expires_at=wall_clock_us() + HOUR_US)
     async with serving(data_dir, **CHECKED) as served:
         async with followed(served, headers) as opened:
             pass_time(served, 1)
-        assert {each.last()["reason"] for each in opened.values()} == {"expired"}
+        assert {ending(each)["reason"] for each in opened.values()} == {"expired"}
         refused = await served.client.get("/api/events", headers=headers)
         assert (refused.status_code, refused.json()["code"]) == (401, "key_expired")
 
@@ -145,8 +129,8 @@ async def test_a_key_that_expires_ends_its_streams(data_dir: Path) -> None:
 async def test_a_producer_is_ended_too_and_what_it_was_told_is_durable_is(
     expires: bool, data_dir: Path
 ) -> None:
-    _, others = new_key(data_dir)
-    key, headers = new_key(data_dir, wall_clock_us() + HOUR_US if expires else None)
+    _, others = admitted(data_dir)
+    key, headers = admitted(data_dir, wall_clock_us() + HOUR_US if expires else None)
     async with serving(data_dir, **CHECKED) as served:
         context = (await served.json("POST", "/api/contexts", {}, **headers))["context_id"]
         started = await served.json("POST", f"/api/contexts/{context}/streams", {}, **headers)
@@ -198,7 +182,7 @@ async def produced(
 
 
 async def test_a_key_made_while_it_serves_opens_it(data_dir: Path) -> None:
-    _, headers = new_key(data_dir)
+    _, headers = admitted(data_dir)
     async with serving(data_dir, **CHECKED) as served:
         await served.json("POST", "/api/contexts", {"workspace": "tides"}, **headers)
         asked = ("--role", "reader", "--workspace", "tides", "--json")
@@ -229,8 +213,8 @@ async def test_the_first_key_closes_the_door_also_for_who_is_inside(data_dir: Pa
     async with serving(data_dir, **CHECKED) as served:
         ticket = (await served.json("POST", "/api/tickets", {"path": "/api/events"}))["ticket"]
         async with followed(served, {}) as opened:
-            key, headers = new_key(data_dir)
-        assert {each.last()["reason"] for each in opened.values()} == {"revoked"}
+            key, headers = admitted(data_dir)
+        assert {ending(each)["reason"] for each in opened.values()} == {"revoked"}
         refused = await served.client.get("/api/events")
         assert (refused.status_code, refused.json()["code"]) == (401, "key_missing")
         refused = await served.client.get(f"/api/events?ticket={ticket}")
@@ -244,7 +228,7 @@ async def test_the_first_key_closes_the_door_also_for_who_is_inside(data_dir: Pa
 
 
 async def test_keys_that_get_lost_or_exposed_are_told_by_health_and_go_on(data_dir: Path) -> None:
-    _, headers = new_key(data_dir)
+    _, headers = admitted(data_dir)
     async with serving(data_dir, **CHECKED) as served:
         (data_dir / "keys.json").chmod(0o644)
         health = await until(served, 503, "/healthz", {})

@@ -16,12 +16,11 @@ from every_route import PROVIDERS, Place, place_in
 from hypothesis import given
 from hypothesis import strategies as st
 from raw import connection, request
-from serving import Served, serving
+from serving import Served, new_key, serving
 
 from eventstore.errors import Refused
 from turnlog.dialects.sse import FRAME_BYTES_MAX
 from turnlog.service.bodies import check_depth
-from turnlog.service.key_file import create_key
 
 BYTES: Final = 4_096
 DEPTH: Final = 12
@@ -236,7 +235,7 @@ def test_no_body_takes_long_to_look_at(unit: bytes) -> None:
 
 @pytest.mark.parametrize("path", ["/api/commits", "/api/contexts"])
 async def test_of_who_is_refused_no_body_is_awaited(path: str, data_dir: Path) -> None:
-    create_key(data_dir, name=None, workspace=None, role="admin", expires_at=None, now=1)
+    new_key(data_dir)
     async with serving(data_dir) as served, connection(served) as raw:
         await raw.send(request("POST", path, b"").replace(b"content-length: 0", b"content-length: 9000"))
         answer = await raw.answer()

@@ -8,17 +8,15 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
-import httpx
 import msgspec
 import pytest
 from every_route import PROVIDERS
+from expecting import problem
 from faulty import Faults
 from raw import connection, request
-from serving import SECONDS, Served, serving
+from serving import SECONDS, Served, new_key, serving
 from structlog.testing import capture_logs
 
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
 from turnlog.service.settings import Limits
 
 LIVE: Final = "/api/events?live=true&format=sse"
@@ -27,14 +25,7 @@ WAIT: Final = 7
 
 
 def key(directory: Path) -> dict[str, str]:
-    now = wall_clock_us()
-    text = create_key(directory, name=None, workspace=None, role="admin", expires_at=None, now=now)[1]
-    return {"authorization": f"Bearer {text}"}
-
-
-def refused(response: httpx.Response, status: int, code: str) -> None:
-    assert (response.status_code, response.json()["code"]) == (status, code), response.text
-    assert response.headers["retry-after"] == str(WAIT)
+    return {"authorization": f"Bearer {new_key(directory)[1]}"}
 
 
 async def test_so_many_streams_are_open_at_once(data_dir: Path) -> None:
@@ -43,7 +34,7 @@ async def test_so_many_streams_are_open_at_once(data_dir: Path) -> None:
     async with serving(data_dir, **settings) as served:
         async with served.client.stream("GET", LIVE, headers=one) as response:
             assert response.status_code == 200
-            refused(await served.client.get(LIVE, headers=other), 429, "too_many_connections")
+            problem(await served.client.get(LIVE, headers=other), 429, "too_many_connections")
             assert (await served.client.get("/api/events", headers=other)).status_code == 200
         await opens(served, other)
 
@@ -54,7 +45,7 @@ async def test_so_many_streams_of_one_key_are_open_and_another_gets_in(data_dir:
     async with serving(data_dir, **settings) as served:
         async with served.client.stream("GET", LIVE, headers=one) as response:
             assert response.status_code == 200
-            refused(await served.client.get(LIVE, headers=one), 429, "too_many_connections")
+            problem(await served.client.get(LIVE, headers=one), 429, "too_many_connections")
             async with served.client.stream("GET", LIVE, headers=other) as second:
                 assert second.status_code == 200
         await opens(served, one)
@@ -75,7 +66,7 @@ async def test_so_many_tickets_of_a_key_wait_to_be_used(data_dir: Path) -> None:
     wanted = {"path": "/api/events"}
     async with serving(data_dir, **settings) as served:
         ticket = (await served.client.post("/api/tickets", json=wanted, headers=one)).json()["ticket"]
-        refused(await served.client.post("/api/tickets", json=wanted, headers=one), 429, "too_many_tickets")
+        problem(await served.client.post("/api/tickets", json=wanted, headers=one), 429, "too_many_tickets")
         assert (await served.client.post("/api/tickets", json=wanted, headers=other)).status_code == 201
         assert (await served.client.get(f"/api/events?ticket={ticket}")).status_code == 200
         assert (await served.client.post("/api/tickets", json=wanted, headers=one)).status_code == 201
@@ -105,10 +96,10 @@ async def test_what_would_wait_for_too_long_is_refused_and_not_written(
             store = served.service.log.store
             while store.waiting()[0] < 2:
                 assert (await served.client.get("/healthz")).status_code == 200
-            refused(await served.client.post("/api/commits", json=commit), 503, "overloaded")
+            problem(await served.client.post("/api/commits", json=commit), 503, "overloaded")
             path = f"/api/contexts/{context_id}/messages"
             answer = await served.client.post(path, json={"role": "user", "text": "x"})
-            refused(answer, 503, "overloaded")
+            problem(answer, 503, "overloaded")
             assert (await served.client.get("/api/events")).status_code == 200
         assert [(await each).status_code for each in writing] == [201, 201]
         assert (await served.client.post("/api/commits", json=commit)).status_code == 201
@@ -187,7 +178,7 @@ async def test_a_provider_that_finds_no_room_leaves_nothing_behind(data_dir: Pat
         before = served.service.log.store.acknowledged
         async with served.client.stream("GET", LIVE) as response:
             assert response.status_code == 200
-            refused(await served.client.post(path, content=PROVIDERS), 429, "too_many_connections")
+            problem(await served.client.post(path, content=PROVIDERS), 429, "too_many_connections")
         assert served.service.log.store.acknowledged == before
         await opens(served, {})
         wrong = [

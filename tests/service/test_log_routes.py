@@ -8,7 +8,8 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from expecting import data, heard, invalid, lines, listening, problem
+from event_source import data, heard, listening
+from expecting import invalid, lines, problem
 from serving import Served
 
 from eventstore.events import BIT_OF_TAG
@@ -91,7 +92,7 @@ async def test_a_filter_still_advances_the_position(served: Served, scope: str) 
         assert page == {"items": expected, "position": 8, "has_more": False}
         ndjson = await served.client.get(query, headers={"accept": "application/x-ndjson"})
         assert lines(ndjson.text) == expected
-        *events, last = await heard(served.client, query, accept="text/event-stream")
+        *events, last = await heard(served.client, query)
         if last.event == "event":
             events.append(last)
         else:
@@ -121,10 +122,12 @@ async def test_lines_and_server_sent_events_are_chosen_by_header_or_query(served
         read = await served.client.get(f"/api/events{query}", headers={"accept": accept})
         assert read.headers["content-type"] == "application/x-ndjson"
         assert lines(read.text) == expected
-    for query, accept in (("?format=sse", "application/json"), ("", "text/event-stream")):
-        events = await heard(served.client, f"/api/events{query}", accept=accept)
-        assert [data(event) for event in events] == expected
-        assert {event.event for event in events} == {"event"}
+    events = await heard(served.client, "/api/events")  # it accepts nothing else
+    assert [data(event) for event in events] == expected
+    assert {event.event for event in events} == {"event"}
+    chosen = await served.client.get("/api/events?format=sse", headers={"accept": "application/json"})
+    assert chosen.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert chosen.text.count("event: event\n") == len(expected)
     read = await served.client.get("/api/events?format=json", headers={"accept": "text/event-stream"})
     assert read.json()["items"] == expected
     assert list(invalid(await served.client.get("/api/events?format=xml"))) == ["query.format"]
@@ -138,8 +141,7 @@ async def test_the_id_of_an_event_leads_exactly_after_its_commit(served: Served)
     # Of a commit with two events only the last one has its position: a reader cut off between them gets both.
     assert [event.id for event in events] == ["1", "2", "3", "4", "4", "5", "6", "7", "8"]
     for event in events:
-        headers = {"last-event-id": event.id}
-        rest = await heard(served.client, "/api/events?format=sse", **headers)
+        rest = await heard(served.client, "/api/events?format=sse", event.id)
         assert [data(one)["position"] for one in rest] == [
             data(one)["position"] for one in events if data(one)["position"] > int(event.id)
         ]
@@ -229,7 +231,7 @@ async def test_signals_begin_now_and_go_on_after_the_last_id(served: Served) -> 
         await served.json("PUT", f"/api/contexts/{one}/state", {"state": "here"})
         event = await anext(events)
         assert (event.event, data(event)["state"], event.id) == ("state", "here", "10")
-    async with listening(served.client, path, **{"last-event-id": "3"}) as events:
+    async with listening(served.client, path, "3") as events:
         told = [await anext(events) for _ in range(3)]
         assert [(event.event, event.id) for event in told] == [("open", "3"), ("state", "6"), ("state", "10")]
 

@@ -14,12 +14,11 @@ import httpx
 import msgspec
 import pytest
 from every_route import PROVIDERS, ROWS, Place
-from serving import SECONDS, Process, Served, process
+from serving import SECONDS, Process, Served, new_key, process
 from structlog.testing import capture_logs
 
 from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key, revoke_key
-from turnlog.service.keys import Key, KeyRole
+from turnlog.service.key_file import revoke_key
 
 MARK: Final = "Zanzibar"
 """In every text that a request holds."""
@@ -33,7 +32,6 @@ FACTS: Final = {
     "request_id",
     "method",
     "route",
-    "handler",
     "status",
     "duration_ms",
     "sent_bytes",
@@ -41,11 +39,6 @@ FACTS: Final = {
     "workspace",
     "ids",
 }
-
-
-def new_key(directory: Path, role: KeyRole = "admin", workspace: str | None = None) -> tuple[Key, str]:
-    now = wall_clock_us()
-    return create_key(directory, name=MARK, workspace=workspace, role=role, expires_at=None, now=now)
 
 
 class Asking:
@@ -101,7 +94,7 @@ class Asking:
 
 @pytest.fixture
 async def asking(data_dir: Path) -> AsyncGenerator[Asking]:
-    _, text = new_key(data_dir)
+    _, text = new_key(data_dir, name=MARK)
     async with process(data_dir, "--log-level", "debug") as served:
         headers = {
             "authorization": f"Bearer {text}",
@@ -202,7 +195,7 @@ async def test_nothing_that_was_said_and_no_secret_is_logged(asking: Asking, dat
 async def with_secrets(ask: Asking, data_dir: Path, place: Place) -> list[str]:
     """Requests with keys and tickets, good and bad; all that is secret about them."""
     secrets = [ask.client.headers["authorization"].rpartition("_")[2]]
-    revoked, text = new_key(data_dir)
+    revoked, text = new_key(data_dir, name=MARK)
     revoke_key(data_dir, revoked.id, wall_clock_us())
     path = f"/api/messages/{place.streamed}/stream"
     for key in (text, f"tl_0badcafe_{'9' * 64}", f"sk-ant-{uuid4().hex}", "e" * 300):
@@ -222,8 +215,8 @@ async def with_secrets(ask: Asking, data_dir: Path, place: Place) -> list[str]:
 
 async def test_a_line_says_who_asked_what_and_how_it_went(data_dir: Path) -> None:
     (reader, read), (writer, write) = (
-        new_key(data_dir, "reader", "tides"),
-        new_key(data_dir, "writer", "tides"),
+        new_key(data_dir, "reader", "tides", name=MARK),
+        new_key(data_dir, "writer", "tides", name=MARK),
     )
     async with process(data_dir) as served, httpx.AsyncClient(base_url=served.address) as client:
         made = await client.post("/api/contexts", json={}, headers={"x-api-key": write})

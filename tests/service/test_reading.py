@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from expecting import data, heard, invalid, listening, problem, told
+from event_source import data, heard, listening
+from expecting import invalid, problem, told
 from httpx_sse import ServerSentEvent
 from serving import Served
 
@@ -108,12 +109,12 @@ async def test_a_stream_is_read_to_its_explicit_end(served: Served) -> None:
 async def test_a_reader_goes_on_exactly_after_what_it_has(served: Served) -> None:
     path = await _recorded(served, [0, 1, 2, 3])
     for after in range(1, 5):
-        by_header = await heard(served.client, f"{path}/stream", **{"last-event-id": str(after)})
+        by_header = await heard(served.client, f"{path}/stream", str(after))
         by_query = await heard(served.client, f"{path}/stream?after={after}")
         assert _sequences(by_header) == _sequences(by_query) == list(range(after + 1, 5))
         assert data(by_header[0])["type"] != "stream.started"
         assert data(by_header[-1])["type"] == "stream.finalized"
-    both = await heard(served.client, f"{path}/stream?after=1", **{"last-event-id": "3"})
+    both = await heard(served.client, f"{path}/stream?after=1", "3")
     assert _sequences(both) == [4], "a browser that comes back sends its first query again"
     assert _sequences(await heard(served.client, f"{path}/stream?after=0")) == [1, 2, 3, 4]
     assert _sequences(await heard(served.client, f"{path}/stream?after=now")) == []
@@ -121,6 +122,14 @@ async def test_a_reader_goes_on_exactly_after_what_it_has(served: Served) -> Non
     for wrong in ("-1", "x", "1.0", "9" * 19):
         refused = await served.client.get(f"{path}/stream", params={"after": wrong})
         assert problem(refused, 422, "invalid_argument")["argument"] == "after"
+
+
+async def test_the_last_id_decides_though_only_what_is_new_was_asked_for(served: Served) -> None:
+    path = await _recorded(served, [0, 1, 2])
+    for header, left in (("0", [1, 2, 3]), ("2", [3]), ("now", [])):
+        for query in ("", "?after=now", "?after=1"):
+            events = await heard(served.client, f"{path}/stream{query}", header)
+            assert _sequences(events) == left, (header, query)
 
 
 async def test_what_comes_is_delivered_as_it_comes(served: Served) -> None:
@@ -198,7 +207,7 @@ async def test_every_dialect_tells_it_all_and_resumes_anywhere(served: Served, d
         whole = await heard(served.client, url)
         assert [f"{n} " in "".join(event.data for event in whole) for n in range(1, 6)] == [True] * 5
         for after in (1, 3):
-            rest = await heard(served.client, url, **{"last-event-id": str(after)})
+            rest = await heard(served.client, url, str(after))
             end = len(whole) - (route == "replay")  # whose last event tells totals of what it delivered
             tail = [event.data for event in whole[len(whole) - len(rest) : end]]
             assert [event.data for event in rest][: len(tail)] == tail

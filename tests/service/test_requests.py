@@ -10,6 +10,8 @@ import pytest
 from expecting import invalid, problem
 from serving import Served
 
+from eventstore.events import ContextCreated
+
 JSON = {"content-type": "application/json"}
 
 
@@ -257,17 +259,28 @@ async def test_an_answer_must_know_of_the_position_that_it_is_asked_for(served: 
         assert problem(wrong, 400, "invalid_header")["header"] == "Turnlog-At-Least", path
 
 
-async def test_what_one_client_wrote_another_reads(served: Served) -> None:
+async def test_what_one_client_wrote_another_reads(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     context_id = await served.context()
+    runner, waited = served.service.log.runner, list[int]()
+    wait_for = runner.wait_for
+
+    async def wait(position: int, *more: Any) -> None:
+        waited.append(position)
+        await wait_for(position, *more)
+
+    monkeypatch.setattr(runner, "wait_for", wait)
     async with httpx.AsyncClient(base_url=served.address) as other:
-        for number in range(20):
+        for number in range(5):
             written = await served.client.put(
                 f"/api/contexts/{context_id}/state", json={"state": f"state {number}"}
             )
             position = written.headers["turnlog-position"]
+            await served.context()  # what comes after it need not be waited for
+            waited.clear()
             read = await other.get(f"/api/contexts/{context_id}", headers={"turnlog-at-least": position})
             assert read.json()["state"] == f"state {number}"
-            assert int(read.headers["turnlog-position"]) >= int(position)
+            assert read.headers["turnlog-position"] == position
+            assert set(waited) == {int(position)}
 
 
 async def test_unknown_ids_are_not_found_by_their_own_names(served: Served) -> None:
@@ -303,3 +316,22 @@ async def test_unknown_ids_are_not_found_by_their_own_names(served: Served) -> N
         body: dict[str, Any] | None = None if path == "stop" else {}
         refused = await served.client.post(f"/api/messages/{unknown}/{path}", json=body)
         problem(refused, 404, "message_not_found")
+
+
+async def test_an_answer_does_not_claim_to_know_of_what_came_while_it_was_made(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        await served.context()
+    log = served.service.log
+    answer = log.queries.contexts
+
+    async def contexts(*given: Any, **more: Any) -> Any:
+        found = await answer(*given, **more)
+        await log.store.append(uuid4(), [ContextCreated()])
+        return found
+
+    monkeypatch.setattr(log.queries, "contexts", contexts)
+    for asked, known in ({}, "3"), ({"turnlog-at-least": "2"}, "2"):
+        read = await served.client.get("/api/contexts", headers=asked)
+        assert read.headers["turnlog-position"] == known

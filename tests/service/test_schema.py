@@ -24,7 +24,7 @@ from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
 from turnlog.service.event_stream import SSE, NdjsonWords
 from turnlog.service.routes import schema, upkeep
 from turnlog.service.schema.errors import ELSEWHERE, NEVER
-from turnlog.service.schema.examples import CHUNK_LINES, recorded
+from turnlog.service.schema.examples import example, recorded
 from turnlog.service.schema.operations import IF_MATCH, OPERATIONS
 from turnlog.service.schema.page import STYLE
 
@@ -204,7 +204,9 @@ async def test_chunks_as_lines_are_answered_as_it_says(served: Served) -> None:
     message_id = recorded()["start_stream"][JSON]["message_id"]
     schema_ = operation["responses"]["200"]["content"][NDJSON]["schema"]
     response = await served.client.post(
-        path.format(message_id=message_id), content=CHUNK_LINES, headers={"content-type": NDJSON}
+        path.format(message_id=message_id),
+        content=example("send_chunks").text,
+        headers={"content-type": NDJSON},
     )
     assert check_items(document, schema_, NDJSON, response.text)[-1]["type"] == "done"
     failure = NdjsonWords().failure(Refused("sequence_gap", "expected chunk 3, received 9", expected=3))

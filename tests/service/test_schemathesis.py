@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Final
 
 import pytest
-from serving import serving
+from serving import new_key, serving
 from story import document_of, tell
 
-from eventstore.units import wall_clock_us
-from turnlog.service import connections, key_file
+from turnlog.service import connections
 from turnlog.service.connections import Connection
 from turnlog.service.schema.operations import OPERATIONS
 
@@ -40,19 +39,10 @@ class Bounded(Connection):
         asyncio.get_running_loop().call_later(STREAM_SECONDS, self.end, "shutdown")
 
 
-def new_key(directory: Path) -> str:
-    """A key that may do everything."""
-    directory.mkdir(exist_ok=True)
-    _, text = key_file.create_key(
-        directory, name=None, workspace=None, role="admin", expires_at=None, now=wall_clock_us()
-    )
-    return text
-
-
 async def test_every_operation_answers_as_the_document_says(
     data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    key = new_key(data_dir)
+    _, key = new_key(data_dir)
     async with serving(data_dir, key=key, log_level="error") as served:
         document = await document_of(served)
         for name in OPERATIONS:

@@ -11,7 +11,7 @@ import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
 import msgspec
@@ -67,26 +67,11 @@ async def _write(served: Process, sent: Sent, progress: asyncio.Condition, rng: 
             first = max(sent.acknowledged - rng.randint(0, 2), 0)
             last = min(sent.acknowledged + rng.randint(1, 5), CHUNKS)
             body = [{"sequence": n + 1, "delta": sent.deltas[n]} for n in range(first, last)]
-            answer = await _until_answered(served, client, f"{path}/chunks", body)
+            answer = await served.answered(client, f"{path}/chunks", body)
             async with progress:
                 sent.acknowledged = answer["sequence"]
                 progress.notify_all()
-        await _until_answered(served, client, f"{path}/finalize", {})
-
-
-async def _until_answered(served: Process, client: httpx.AsyncClient, path: str, body: object) -> Any:
-    """Send it again while nobody answers. The end may be there already, when its answer was lost."""
-    while True:
-        try:
-            response = await client.post(path, json=body)
-        except httpx.TransportError:
-            await served.running.wait()
-            continue
-        if response.status_code == 503:
-            continue
-        told = response.json()
-        assert response.is_success or told["code"] == "stream_finalized", told
-        return told
+        await served.answered(client, f"{path}/finalize", {})
 
 
 async def _read(served: Process, message_id: str, rng: random.Random) -> str:

@@ -6,34 +6,14 @@ import asyncio
 import signal
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import httpx
-import msgspec
+from duplex import posting
+from event_source import Follower
 from serving import SECONDS, process
 
 ENDS_WITHIN_SECONDS: Final = 2.0
-
-
-class Open:
-    """A response that goes on: ``text`` is what came of it, ``over`` is set when it has ended."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self.came = asyncio.Event()
-        self.over = asyncio.Event()
-
-    async def read(self, response: httpx.Response) -> None:
-        """Read it to its end."""
-        async for text in response.aiter_text():
-            self.text += text
-            self.came.set()
-        self.over.set()
-
-    def closing(self) -> dict[str, Any]:
-        """The last thing that it said."""
-        last = self.text.rstrip("\n").rpartition("\n")[2]
-        return msgspec.json.decode(last.removeprefix("data: "))
 
 
 async def test_every_stream_is_told_where_to_go_on(data_dir: Path) -> None:
@@ -49,23 +29,23 @@ async def test_every_stream_is_told_where_to_go_on(data_dir: Path) -> None:
             "events": "/api/events?live=true&format=sse",
             "lines": "/api/events?live=true&format=ndjson",
         }
-        opened = {name: Open() for name in paths}
+        opened = {name: Follower() for name in paths}
         async with asyncio.TaskGroup() as tasks:
             for name, path in paths.items():
-                tasks.create_task(_follow(client, path, opened[name]))
+                tasks.create_task(opened[name].follow(client, path))
             for each in opened.values():
                 await each.came.wait()
             start = time.monotonic()
             assert await served.end() == 0
             assert time.monotonic() - start < ENDS_WITHIN_SECONDS
         # Anthropic's clients know no farewell: they raise this, and would take silence for an answer's end.
-        told = opened.pop("anthropic").closing()
+        told = opened.pop("anthropic").last()
         assert (told["type"], told["error"]["type"], told["problem"]["after"]) == (
             "error",
             "shutting_down",
             2,
         )
-        assert {name: each.closing() for name, each in opened.items()} == {
+        assert {name: each.last() for name, each in opened.items()} == {
             "stream": {"type": "closing", "reason": "shutdown", "after": 2},
             "signals": {"type": "closing", "reason": "shutdown", "after": 3},
             "events": {"type": "closing", "reason": "shutdown", "after": 3},
@@ -80,21 +60,14 @@ async def test_what_a_producer_was_told_is_durable_is(data_dir: Path) -> None:
         async with httpx.AsyncClient(base_url=served.address, timeout=SECONDS) as client:
             _, message_id = await _stream(client)
         path = f"/api/messages/{message_id}/chunks"
-        reader, writer = await asyncio.open_connection("127.0.0.1", served.port)
-        writer.write(
-            f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-ndjson\r\n"
-            f"Transfer-Encoding: chunked\r\n\r\n".encode()
-        )
-        for sequence in range(1, 101):
-            line = msgspec.json.encode({"sequence": sequence, "delta": "x"}) + b"\n"
-            writer.write(b"%x\r\n%s\r\n" % (len(line), line))
-        text = await reader.readuntil(b'"durable"')
-        start = time.monotonic()
-        assert await served.end() == 0
-        assert time.monotonic() - start < ENDS_WITHIN_SECONDS
-        text += await reader.read()
-        writer.close()
-        told = [msgspec.json.decode(line) for line in text.splitlines() if line.startswith(b"{")]
+        async with posting(served.address, path) as body:
+            body.send(*({"sequence": sequence, "delta": "x"} for sequence in range(1, 101)))
+            lines = body.lines()
+            told = [await anext(lines)]
+            start = time.monotonic()
+            assert await served.end() == 0
+            assert time.monotonic() - start < ENDS_WITHIN_SECONDS
+            told += [line async for line in lines]
         assert (told[-1]["type"], told[-1]["reason"]) == ("closing", "shutdown")
         durable = max(line["sequence"] for line in told if line["type"] == "durable")
         assert durable >= 1
@@ -150,8 +123,3 @@ async def _stream(client: httpx.AsyncClient, *deltas: str) -> tuple[str, str]:
         chunks = [{"sequence": n, "delta": delta} for n, delta in enumerate(deltas, 1)]
         await client.post(f"/api/messages/{started}/chunks", json=chunks)
     return context, started
-
-
-async def _follow(client: httpx.AsyncClient, path: str, opened: Open) -> None:
-    async with client.stream("GET", path) as response:
-        await opened.read(response)

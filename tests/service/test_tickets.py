@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from every_route import ROWS, declared, place_in
-from serving import SECONDS, Served, serving
+from serving import SECONDS, Served, new_key, serving
 
 from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key, revoke_key
+from turnlog.service.key_file import revoke_key
 from turnlog.service.keys import Key
 
 STREAMS: Final = {
@@ -24,8 +24,7 @@ STREAMS: Final = {
 
 
 def key(directory: Path, workspace: str = "ours") -> tuple[Key, str]:
-    now = wall_clock_us()
-    return create_key(directory, name=None, workspace=workspace, role="reader", expires_at=None, now=now)
+    return new_key(directory, "reader", workspace)
 
 
 async def ticket(served: Served, path: str, **headers: str) -> str:

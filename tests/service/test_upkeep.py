@@ -12,11 +12,14 @@ from typing import Any
 
 import anyio.to_thread
 import pytest
-from expecting import heard, problem, told
+from event_source import heard
+from expecting import problem, told
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from serving import SECONDS, Served, serving
 from watched import POISON, PROJECTION
+
+from eventstore.errors import Damaged
 
 
 async def _filled(served: Served) -> None:
@@ -222,6 +225,18 @@ async def test_metrics_are_read_by_prometheus_and_count_what_happens(served: Ser
     for name, size in store.databases.items():
         assert _value(after, "turnlog_database_bytes", database=name) == size["bytes"]
     assert _value(after, "turnlog_connections") == _value(after, "turnlog_read_only") == 0
+
+
+async def test_a_damaged_log_leaves_the_numbers_that_are_not_its_own(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def statistics() -> None:
+        raise Damaged("directory_damaged", "a test")
+
+    monkeypatch.setattr(served.service.log.store, "statistics", statistics)
+    names = set(await _metrics(served))
+    assert {"turnlog_connections", "turnlog_feeds", "turnlog_requests"} <= names
+    assert "turnlog_log_bytes" not in names
 
 
 async def test_no_metric_is_labelled_by_what_there_are_many_of(served: Served) -> None:

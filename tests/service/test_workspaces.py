@@ -11,19 +11,10 @@ import httpx
 import msgspec
 import pytest
 from every_route import Place, place_in
-from serving import SECONDS, Served, serving
-
-from eventstore.units import wall_clock_us
-from turnlog.service.key_file import create_key
-from turnlog.service.keys import KeyRole
+from serving import SECONDS, Served, new_key, serving
 
 OURS, THEIRS = "ours", "theirs"
 SECRET: Final = "Low water at six"
-
-
-def key(directory: Path, workspace: str | None, role: KeyRole = "writer") -> str:
-    now = wall_clock_us()
-    return create_key(directory, name=None, workspace=workspace, role=role, expires_at=None, now=now)[1]
 
 
 class Two:
@@ -60,7 +51,7 @@ class Two:
 
 @pytest.fixture
 async def two(data_dir: Path) -> AsyncGenerator[Two]:
-    async with serving(data_dir, key=key(data_dir, OURS)) as served:
+    async with serving(data_dir, key=new_key(data_dir, "writer", OURS)[1]) as served:
         ours = await place_in(served, OURS)
         theirs = await place_in(served, THEIRS, SECRET)
         yield Two(served, ours, theirs)
@@ -85,7 +76,7 @@ async def test_a_list_of_another_workspace_is_refused_whether_it_is_there_or_not
 async def test_a_cursor_of_all_workspaces_leads_nowhere_else(data_dir: Path, two: Two) -> None:
     for _ in range(3):
         await place_in(two.served, THEIRS, SECRET)
-    text = key(data_dir, None)
+    text = new_key(data_dir, "writer")[1]
     two.served.service.keyring.refresh()
     page = await two.client.get("/api/contexts?limit=2", headers={"authorization": f"Bearer {text}"})
     assert SECRET in page.text
@@ -197,7 +188,7 @@ async def test_an_update_moves_nothing_to_another_workspace(two: Two) -> None:
 
 
 async def test_a_key_of_all_workspaces_may_choose(data_dir: Path) -> None:
-    async with serving(data_dir, key=key(data_dir, None)) as served:
+    async with serving(data_dir, key=new_key(data_dir, "writer")[1]) as served:
         async with httpx.AsyncClient(base_url=served.address, timeout=SECONDS) as nobody:
             assert (await nobody.get("/api/contexts")).status_code == 401
         for workspace in (OURS, THEIRS):

@@ -48,6 +48,7 @@ WITH_CONTEXT: Final[dict[str, Call]] = {
 WITH_MESSAGE: Final[dict[str, Call]] = {
     "queries.message": lambda log, _, it: log.queries.message(it),
     "queries.exists": lambda log, _, it: log.queries.exists(it),
+    "queries.context_of": lambda log, _, it: log.queries.context_of(it),
     "queries.body": lambda log, _, it: log.queries.body(it),
     "queries.body of a context": lambda log, context, it: log.queries.body(it, context_id=context.id),
     "queries.bodies": lambda log, _, it: log.queries.bodies([it]),

@@ -211,9 +211,11 @@ def test_without_the_extra_it_says_how_to_install_it(
         return None if name == "uvicorn" else find_spec(name)
 
     monkeypatch.setattr(server, "find_spec", finding)
-    ran = terminal("serve", "--json")
-    assert (ran.code, ran.error["code"], ran.error["missing"]) == (6, "service_missing", ["uvicorn"])
-    assert 'pip install "turnlog[service]"' in ran.error["hint"]
+    for flags in ((), ("--demo",)):
+        ran = terminal("serve", "--json", *flags)
+        assert (ran.code, ran.error["code"], ran.error["missing"]) == (6, "service_missing", ["uvicorn"])
+        assert 'pip install "turnlog[service]"' in ran.error["hint"]
+    assert not (terminal.data / "log").exists(), "nothing is recorded for nobody to see"
 
 
 def test_no_other_verb_imports_the_service() -> None:

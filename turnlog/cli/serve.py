@@ -20,6 +20,7 @@ from turnlog.cli.options import COMMON, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line, styled
 from turnlog.cli.welcome import welcome
+from turnlog.service import server
 from turnlog.service.configuration import Row, describe, load
 from turnlog.service.exposure import check_exposure
 from turnlog.service.keyring import Keyring
@@ -91,10 +92,9 @@ def serve(
     if not keyring.required and not json:
         output.say(("no keys: ", "changed"), _open_to(loaded.settings))
     if demo:
+        server.check_installed()  # before anything is recorded for nobody to see
         anyio.run(partial(demonstrate, if_empty=True, options=_options(loaded.settings, json=json)))
-    from turnlog.service.server import serve as run  # it needs the extra, and no other verb does
-
-    return run(loaded.settings, partial(welcome, output, keys_required=keyring.required))
+    return server.serve(loaded.settings, partial(welcome, output, keys_required=keyring.required))
 
 
 def _options(settings: Settings, *, json: bool) -> Options:

@@ -45,13 +45,13 @@ def retry(ms: int) -> bytes:
     return b"retry: %d\n" % ms
 
 
-def frames(events: Sequence[Event], sequence: int) -> bytes:
-    """The bytes of all events of one chunk.
+def frames(events: Sequence[Event], sequence: int, before: int | None = None) -> bytes:
+    """The bytes of all events of one chunk, or of whatever else belongs together.
 
-    Only the last has the chunk's sequence as its id, those before it the one before: a reader that is cut off
-    between two of them must not miss the rest.
+    Only the last has ``sequence`` as its id, those before it what the reader had ``before``, one less unless
+    given: a reader that is cut off between two of them must not miss the rest.
     """
     if len(events) == 1:
         return frame(events[0], sequence)
-    last = len(events) - 1
-    return b"".join(frame(event, sequence - (number < last)) for number, event in enumerate(events))
+    last, before = len(events) - 1, sequence - 1 if before is None else before
+    return b"".join(frame(event, sequence if n == last else before) for n, event in enumerate(events))

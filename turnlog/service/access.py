@@ -87,6 +87,8 @@ class Access:
     def __init__(self, log: Turnlog, key: Key, workspaces: Workspaces) -> None:
         self.log: Turnlog = log
         self.key: Key = key
+        self.position: int = log.store.acknowledged
+        """What every answer knows of: what was durable when it was asked for, unless less was asked for."""
         self._workspaces = workspaces
 
     @property
@@ -107,16 +109,10 @@ class Access:
 
     def context_of(self, message_id: UUID) -> UUID:
         """The context of a message. Raises ``NotFound`` (``message_not_found``)."""
-        with self.log.store.log.reading() as txn:
-            place = self.log.store.log.message_place(txn, message_id)
-        if place is None or not self.sees(place[0]):
+        context_id = self.log.queries.context_of(message_id)
+        if context_id is None or not self.sees(context_id):
             raise message_not_found(message_id)
-        return place[0]
-
-    @property
-    def position(self) -> int:
-        """What this process knows to be durable: what every answer knows of, unless it asked for less."""
-        return self.log.store.acknowledged
+        return context_id
 
     async def append(self, headers: Mapping[str, str], context_id: UUID, *events: Record) -> Answer[Written]:
         """Append to a context under the conditions of the request's headers."""
@@ -162,10 +158,11 @@ class Access:
         created = created_by(self.log.store.log, context_id)
         return None if created is None or created.forked_from is None else created.forked_from.version
 
-    def check_known(self, position: int | None) -> None:
-        """Raise ``NotFound`` (``position_not_found``) for a position that no answer can know of yet."""
-        if position is not None and position > self.log.store.head().position:
+    def ask_for(self, position: int) -> None:
+        """An answer that knows of a position. Raises ``NotFound`` where none can (``position_not_found``)."""
+        if position > self.log.store.head().position:
             raise position_not_found(position)
+        self.position = position
 
     def workspace_for(self, asked: str | None) -> str:
         """The workspace of a new context: the key's. Raises ``Refused`` (``workspace_not_allowed``)."""
@@ -232,8 +229,9 @@ async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRou
         except KeyRefused as refused:
             _logger.info("key_refused", code=refused.code, reason=refused.reason, key_id=refused.key_id)
             raise
-        if needed == "reader" and scope["method"] == "GET":
-            access.check_known(at_least(connection.headers))
+        least = at_least(connection.headers) if needed == "reader" and scope["method"] == "GET" else None
+        if least is not None:
+            access.ask_for(least)
         connection.state.access = access
     connection.app.state.parameters.check(connection)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -16,8 +16,12 @@ T = TypeVar("T")
 
 JSON: Final = "application/json"
 
-POSITION_HEADER = "Turnlog-Position"
+POSITION_HEADER: Final = "Turnlog-Position"
 """In answers: the position that they know of. Sent back as ``Turnlog-At-Least`` it gives read-your-writes."""
+
+
+MESSAGE_HEADER: Final = "Turnlog-Message-Id"
+"""In the answer to a provider's stream: the message that it becomes."""
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -59,13 +63,7 @@ class Answer(Response[T]):
             return b""
         if isinstance(content, bytes):
             return content
-        if isinstance(content, msgspec.Struct):
-            return msgspec.json.encode(plain(content))
-        return msgspec.json.encode(content, enc_hook=_struct)
-
-
-def _struct(value: object) -> object:
-    return plain(cast("msgspec.Struct", value))
+        return msgspec.json.encode(plain(content))
 
 
 def outcome(context_id: UUID, committed: Committed, message_id: UUID | None = None) -> Written:

@@ -14,10 +14,10 @@ from litestar.types import ASGIApp
 
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission, guard, require_scopes
-from turnlog.service.answers import POSITION_HEADER
+from turnlog.service.answers import MESSAGE_HEADER, POSITION_HEADER
 from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
-from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
+from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, LAST_EVENT_ID
 from turnlog.service.edge import Edge
 from turnlog.service.gate import Gate
 from turnlog.service.keyring import Keyring
@@ -48,7 +48,7 @@ CORS_HEADERS: Final = [
     "Content-Type",
     "If-Match",
     "If-None-Match",
-    "Last-Event-ID",
+    LAST_EVENT_ID,
     "X-Api-Key",
     AT_LEAST_HEADER,
     IDEMPOTENCY_HEADER,
@@ -132,7 +132,7 @@ def _cors(origins: tuple[str, ...]) -> CORSConfig | None:
             "Location",
             "Retry-After",
             POSITION_HEADER,
-            "Turnlog-Message-Id",
+            MESSAGE_HEADER,
             "X-Request-Id",
         ],
         max_age=600,

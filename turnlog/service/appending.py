@@ -18,7 +18,7 @@ from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER, outcome
-from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, check_depth
+from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, check_depth
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
@@ -63,7 +63,7 @@ class Appending:
         except TurnlogError as error:
             await _refuse(refusal(self._log, self._limits, headers, error), send)
         except Exception as error:
-            await _refuse(refusal(self._log, self._limits, headers, defect(scope, error)), send)
+            await _refuse(refusal(self._log, self._limits, headers, defect(error, route=PATH)), send)
         else:
             fields = [(_POSITION, b"%d" % committed.position), (b"etag", b'"%d"' % committed.version)]
             body = msgspec.json.encode(plain(outcome(data.context_id, committed)))
@@ -89,7 +89,7 @@ class Appending:
         try:
             data = decoder.decode(body)
             check_depth(body if decoder is _json else msgspec.json.encode(data), self._limits.json_depth_max)
-        except (TurnlogError, msgspec.MsgspecError, ValueError, OverflowError, RecursionError):
+        except (TurnlogError, *UNREADABLE):
             return None
         return data
 

@@ -1,13 +1,14 @@
-"""Bodies of requests: JSON, or MessagePack where a route takes it; nothing else.
+"""Bodies of requests: JSON whole, or MessagePack where a route takes it; or as they come, where they go on.
 
 A browser sends a form or plain text to another origin without asking, but JSON only after a preflight: that
-the type is checked keeps a foreign page from writing to a service on the reader's own machine.
+the type is checked keeps a foreign page from writing to a service on the reader's own machine, should it get
+past the gate.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, Final, TypeVar
 
@@ -28,6 +29,9 @@ JSON_TYPES: Final = ("application/json", "application/merge-patch+json")
 NDJSON: Final = "application/x-ndjson"
 MSGPACK_TYPES: Final = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 
+UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError, TypeError, OverflowError)
+"""What decoding a body may raise, or encoding again as JSON what MessagePack alone can say."""
+
 T = TypeVar("T")
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
@@ -36,12 +40,17 @@ _STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """Also one that does not end: were it left alone, each quote inside of it would be tried as a beginning."""
 
 
+def media_type(headers: Mapping[str, str]) -> str:
+    """What a body says that it is, without parameters; empty where it says nothing."""
+    return headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 class TypedRequest(Request[Any, Any, Any]):
     """A request whose body says what it is."""
 
     async def json(self) -> Any:
         """The decoded body. Raises ``Refused`` (``unsupported_media_type``, ``nested_too_deeply``)."""
-        kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        kind = media_type(self.headers)
         takes = JSON_TYPES + (MSGPACK_TYPES if self.route_handler.opt.get("msgpack") else ())
         if kind not in takes:
             takes += (NDJSON,) if self.route_handler.opt.get("ndjson") else ()
@@ -61,7 +70,7 @@ class TypedRequest(Request[Any, Any, Any]):
             return msgspec.json.decode(body)
         except RecursionError:
             raise _too_deep(most) from None
-        except (msgspec.MsgspecError, UnicodeError, OverflowError, ValueError, TypeError) as error:
+        except UNREADABLE as error:
             raise Refused("invalid_request", f"the body cannot be read: {error}") from None
 
     async def _whole(self, most: int) -> bytes:

@@ -14,6 +14,7 @@ from turnlog.facade import Turnlog
 from turnlog.service.gate import Gate
 from turnlog.service.health import check_damage
 from turnlog.service.keyring import Keyring
+from turnlog.service.problems import defect
 from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 
@@ -69,10 +70,12 @@ class Chores:
 
 
 async def _every(seconds: float, chore: Callable[[], Awaitable[None]]) -> None:
-    """Do it, again and again. What fails is done again: a full disk is full for a while."""
+    """Do it, again and again. What fails is done again: a full disk is full for a while, a defect stays."""
     while True:
         await asyncio.sleep(seconds)
         try:
             await chore()
         except TurnlogError as error:
             _logger.warning("chore_failed", code=error.code, reason=error.message)
+        except Exception as error:
+            defect(error, "chore_failed")

@@ -1,4 +1,4 @@
-"""Request headers that say when: ``If-Match``, ``If-None-Match``, ``Idempotency-Key``, ``Turnlog-At-Least``.
+"""Request headers that say when: ``If-Match``, ``If-None-Match``, ``Idempotency-Key``, and from where on.
 
 ``If-Match: "12"`` is an expected version, ``If-Match: *`` means that the context exists, ``If-None-Match: *``
 that it does not. An idempotency key names an append for ever: a UUID is the commit id itself, any other text
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID, uuid5
 
 from eventstore.commits import ANY, EXISTS, NO_CONTEXT, ExpectedVersion
@@ -17,6 +17,10 @@ from eventstore.errors import Refused
 
 AT_LEAST_HEADER: Final = "Turnlog-At-Least"
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+LAST_EVENT_ID: Final = "Last-Event-ID"
+
+PLACE: Final = "(now|[0-9]{1,18})"
+"""Where a reader goes on: with what is new, or after a number."""
 
 KEY_CHARACTERS_MAX: Final = 255
 """Of an idempotency key: what others allow, so that a gateway's keys fit."""
@@ -71,9 +75,24 @@ def at_least(headers: Mapping[str, str]) -> int | None:
     given = headers.get("turnlog-at-least")
     if given is None:
         return None
-    if not re.fullmatch(r"\d{1,18}", given.strip()):
+    if not re.fullmatch(r"[0-9]{1,18}", given.strip()):
         raise _invalid(AT_LEAST_HEADER, "it is a position: the number that Turnlog-Position gave")
     return int(given)
+
+
+def last_seen(headers: Mapping[str, str], after: str | None) -> int | Literal["now"] | None:
+    """What a reader has already; None when it does not say. Raises ``Refused`` (``invalid_argument``).
+
+    The last id that a browser sends by itself decides, whatever it is: ``after`` is of its first request.
+    """
+    sent = headers.get("last-event-id") or None
+    for given in (sent, after):
+        if given is not None and not re.fullmatch(PLACE, given):
+            raise Refused(
+                "invalid_argument", "after is the number of what was last read, or now", argument="after"
+            )
+    place = sent or after
+    return place if place is None or place == "now" else int(place)
 
 
 def _invalid(header: str, why: str) -> Refused:

@@ -19,7 +19,7 @@ from projections.queries import Queries
 from projections.replay import Pace
 from turnlog.dialects import renderer
 from turnlog.dialects.rendering import Event, Renderer, StreamFacts
-from turnlog.dialects.sse_out import frame, frames
+from turnlog.dialects.sse_out import frames
 from turnlog.service.connections import Connection
 from turnlog.service.feeds import Feed, Feeds
 
@@ -49,6 +49,7 @@ class Delivery:
         self.renderer: Renderer = renderer(dialect, facts)
         self.sequence = after
         self._queries = queries
+        self._context_id = opening.context_id
         self._message_id = opening.message_id
         self._dialect = dialect
         self._raw = dialect == "raw"
@@ -73,7 +74,7 @@ class Delivery:
                 async for data in stored:
                     yield data
             async with (
-                feeds.reading(self._message_id, self.sequence, raw=self._raw) as feed,
+                feeds.reading(self._context_id, self._message_id, self.sequence, raw=self._raw) as feed,
                 aclosing(self._fed(feed)) as coming,
             ):
                 async for data in coming:
@@ -148,10 +149,7 @@ class Delivery:
         events = await anyio.to_thread.run_sync(self.renderer.snapshot, chunks)
         before = self.sequence
         self.sequence = self._connection.at = chunks[-1].sequence if chunks else before
-        last = len(events) - 1
-        return b"".join(
-            frame(event, self.sequence if number == last else before) for number, event in enumerate(events)
-        )
+        return frames(events, self.sequence, before)
 
     async def _stored(self) -> AsyncGenerator[bytes, None]:
         more, limit = True, FIRST_CHUNKS
@@ -191,7 +189,7 @@ class Delivery:
 
     def _framed(self, events: Sequence[Event]) -> bytes:
         """Events that belong to no chunk: who comes back after them goes on after the last chunk."""
-        return b"".join(frame(event, self.sequence) for event in events)
+        return frames(events, self.sequence, self.sequence)
 
     async def _with_bytes(self, chunk: ReplayChunk) -> ChunkReceived:
         """A replayed chunk as it is stored; read ahead, because timelines leave the provider's bytes out."""

@@ -40,9 +40,6 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         start, request_id = time.perf_counter(), _request_id(scope["headers"])
         status, sent = 0, 0
         scope["state"].update(self._state)
@@ -62,7 +59,7 @@ class Edge:
             self._tell(scope, request_id, status, sent, time.perf_counter() - start)
 
     def _tell(self, scope: Any, request_id: bytes, status: int, sent: int, seconds: float) -> None:
-        handler, state = scope.get("route_handler"), scope["state"]
+        state = scope["state"]
         route = scope.get("path_template", "") or "(none)"
         goes_on = "connection" in state
         self._metrics.count(scope["method"], route, status, seconds, goes_on=goes_on)
@@ -72,7 +69,6 @@ class Edge:
             request_id=request_id.decode("latin-1"),
             method=scope["method"],
             route=route,
-            handler=getattr(handler, "handler_name", None),
             status=status,
             duration_ms=round(seconds * 1e3, 2),
             sent_bytes=sent,

@@ -22,7 +22,7 @@ from turnlog.dialects.sse_out import KEEP_ALIVE, frame, retry
 from turnlog.dialects.sse_out import MEDIA_TYPE as SSE
 from turnlog.service.connections import Connection, Ending
 from turnlog.service.health import note
-from turnlog.service.problems import defect, problem_of
+from turnlog.service.problems import defect, problem_of, route_of
 from turnlog.service.streams import Streams
 
 _HEADERS: Final = (
@@ -195,7 +195,7 @@ class EventStream(Response[Any]):
             note(self._streams.log, error)
             await connection.transmit(self._words.failure(error))
         except Exception as error:
-            await connection.transmit(self._words.failure(defect(scope, error)))
+            await connection.transmit(self._words.failure(defect(error, route=route_of(scope))))
 
     def _taken_back(self) -> Ending:
         """Why the task was cancelled, if that was our doing; otherwise it goes on being cancelled."""

@@ -15,7 +15,10 @@ from uuid import UUID
 
 from eventstore.errors import TurnlogError
 from eventstore.events import ChunkReceived, StreamFinalized
+from eventstore.store import EventStore
 from projections.queries import Queries
+from turnlog.recorder import last_sequence
+from turnlog.service.problems import defect
 
 HELD_CHUNKS_MAX: Final = 4_096
 """Chunks that a feed holds: minutes of a fast model. Who is further behind reads the log."""
@@ -71,6 +74,9 @@ class Feed:
         except TurnlogError as error:
             self.error = error
             self._tell()
+        except Exception as error:  # or its readers would wait for ever
+            self.error = defect(error, "feed_failed", message_id=str(self._message_id))
+            self._tell()
 
     def _forget(self) -> None:
         dropped = len(self.chunks) - HELD_CHUNKS_MAX
@@ -88,17 +94,26 @@ class Feed:
 class Feeds:
     """The feeds of the streams that are read live now."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(self, store: EventStore, queries: Queries) -> None:
+        self._store = store
         self._queries = queries
         self._feeds: dict[tuple[UUID, bool], Feed] = {}
 
     @asynccontextmanager
-    async def reading(self, message_id: UUID, sequence: int, *, raw: bool = False) -> AsyncGenerator[Feed]:
-        """A stream's feed for one reader, who has the chunks up to ``sequence``."""
+    async def reading(
+        self, context_id: UUID, message_id: UUID, sequence: int, *, raw: bool = False
+    ) -> AsyncGenerator[Feed]:
+        """A stream's feed for one reader, who has the chunks up to ``sequence``.
+
+        It begins with nothing that is not stored yet: one reader may be ahead, and others come who are not.
+        """
         key = (message_id, raw)
-        feed = self._feeds.get(key)
-        if feed is None or feed.ended:
-            feed = self._feeds[key] = Feed(self._queries, message_id, sequence, raw=raw)
+        if self._running(key) is None:
+            version = self._store.version_of(context_id)
+            base = min(sequence, await last_sequence(self._store, context_id, message_id, version))
+            if self._running(key) is None:  # still
+                self._feeds[key] = Feed(self._queries, message_id, base, raw=raw)
+        feed = self._feeds[key]
         feed.readers += 1
         try:
             yield feed
@@ -108,6 +123,10 @@ class Feeds:
                 feed.stop()
                 if self._feeds.get(key) is feed:
                     del self._feeds[key]
+
+    def _running(self, key: tuple[UUID, bool]) -> Feed | None:
+        feed = self._feeds.get(key)
+        return None if feed is None or feed.ended else feed
 
     def __len__(self) -> int:
         return len(self._feeds)

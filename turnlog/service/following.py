@@ -15,7 +15,7 @@ from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BIT_OF_TAG
 from eventstore.units import At
 from turnlog.dialects.rendering import Event
-from turnlog.dialects.sse_out import frame
+from turnlog.dialects.sse_out import frame, frames
 from turnlog.service.access import Access
 from turnlog.service.connections import Connection
 from turnlog.service.signals import signals
@@ -116,16 +116,18 @@ async def events(
     size, known = 0, after
     async with aclosing(_encoded(access, pages, kinds)) as encoded:
         async for lines, position in encoded:
-            if sse:
-                gathered += framed([("event", line) for line in lines], connection.at, position)
+            if sse and lines:
+                told = [Event(line, "event") for line in lines]
+                reached = connection.at if position is None else position  # or the commit has more to say
+                gathered.append(frames(told, reached, connection.at))
             else:
                 gathered += [line + b"\n" for line in lines]
             size += sum(map(len, lines))
             if position is not None:
                 connection.at = position
             if sse and not lines and connection.at > known:
-                told = msgspec.json.encode({"position": connection.at})
-                gathered.append(frame(Event(told, "position"), connection.at))
+                place = msgspec.json.encode({"position": connection.at})
+                gathered.append(frame(Event(place, "position"), connection.at))
             known = connection.at
             if gathered and (size >= BATCH_BYTES or not lines):
                 yield b"".join(gathered)
@@ -169,23 +171,11 @@ async def signal_frames(
     pages = access.log.store.pages(after, contexts=contexts)
     async with aclosing(pages):
         async for page, reached in pages:
-            frames: list[bytes] = []
+            found = b""
             for commit in page:
-                told = [(name, msgspec.json.encode(facts)) for name, facts in signals(commit)]
-                frames += framed(told, connection.at, commit.position)
+                told = [Event(msgspec.json.encode(facts), name) for name, facts in signals(commit)]
+                found += frames(told, commit.position, connection.at)
                 connection.at = commit.position
             connection.at = reached
-            if frames:
-                yield b"".join(frames)
-
-
-def framed(items: list[tuple[str, bytes]], before: int, position: int | None) -> list[bytes]:
-    """What a commit says as server-sent events; ``position`` is None when it has more to say.
-
-    Only the last has the commit's position as its id: whoever is cut off before it gets all of them again.
-    """
-    position = before if position is None else position
-    last = len(items) - 1
-    return [
-        frame(Event(data, name), position if n == last else before) for n, (name, data) in enumerate(items)
-    ]
+            if found:
+                yield found

@@ -60,14 +60,14 @@ class _State(Collector):
         self._streams = streams
 
     def collect(self) -> Iterator[Metric]:
-        """The metrics."""
+        """The metrics: first what a damaged log has no part in."""
+        yield _gauge("turnlog_connections", "Responses that go on.", len(self._streams.connections))
+        yield _gauge("turnlog_feeds", "Streams that are read live.", len(self._streams.feeds))
         try:
             yield from self._store()
             yield from self._projections()
         except TurnlogError:
-            return  # the log is being closed or reopened: these are left out this time
-        yield _gauge("turnlog_connections", "Responses that go on.", len(self._streams.connections))
-        yield _gauge("turnlog_feeds", "Streams that are read live.", len(self._streams.feeds))
+            return  # the log is damaged, or being closed or reopened: these are left out this time
 
     def _store(self) -> Iterator[Metric]:
         store = self._log.store.statistics()

@@ -18,8 +18,6 @@ from litestar import Response
 from litestar.connection import ASGIConnection
 from litestar.enums import ParamType
 from litestar.exceptions import HTTPException, ValidationException
-from litestar.openapi.datastructures import ResponseSpec
-from litestar.openapi.spec import Example
 
 from eventstore.errors import CODES, TurnlogError, Unavailable
 from turnlog.facade import Turnlog
@@ -144,15 +142,20 @@ def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) ->
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:
     """A defect. The client learns that it is one, the log where it is."""
-    return refusal(request.state.log, request.state.limits, {}, defect(request.scope, error))
+    failure = defect(error, route=route_of(request.scope))
+    return refusal(request.state.log, request.state.limits, {}, failure)
 
 
-def defect(scope: Any, error: Exception) -> TurnlogError:
+def route_of(scope: Any) -> str:
+    """A request's route, as far as one was found."""
+    return scope.get("path_template", "")
+
+
+def defect(error: Exception, event: str = "request_failed", **facts: object) -> TurnlogError:
     """What is told of an exception that should not have been raised; where it was is logged."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"
-    route = scope.get("path_template", "")
-    _logger.error("request_failed", route=route, error=type(error).__name__, at=place)
+    _logger.error(event, error=type(error).__name__, at=place, **facts)
     return Unavailable("unexpected", "the service failed to answer")
 
 
@@ -161,17 +164,3 @@ HANDLERS: Final[dict[int | type[Exception], Callable[..., Response[Any]]]] = {
     HTTPException: of_http,
     Exception: of_unexpected,
 }
-
-
-def problems(*codes: str) -> dict[int, ResponseSpec]:
-    """The errors of a route's own. Those that follow from what it takes are added where it is described."""
-    by_status: dict[int, list[Example]] = {}
-    for code in codes:
-        by_status.setdefault(CODES[code].status, []).append(Example(summary=code))
-    return {status: ResponseSpec(Problem, examples=examples) for status, examples in by_status.items()}
-
-
-def codes_in(responses: Mapping[int, ResponseSpec] | None) -> list[str]:
-    """The codes that ``problems`` was given."""
-    specs = (responses or {}).values()
-    return [str(example.summary) for spec in specs for example in spec.examples or ()]

@@ -52,6 +52,11 @@ def moment(
     return named_moment(version, position, time, message) or NOW
 
 
+def place(text: str) -> int | str:
+    """A version of a context, or a cursor."""
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
 class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
     """What all bodies have in common."""
 

@@ -20,7 +20,7 @@ class Streams:
     def __init__(self, log: Turnlog, settings: Settings) -> None:
         self.log: Turnlog = log
         self.connections: Connections = Connections(settings)
-        self.feeds: Feeds = Feeds(log.queries)
+        self.feeds: Feeds = Feeds(log.store, log.queries)
         self.producing: Counter[UUID] = Counter()
 
     def open(self, access: Access) -> Connection:

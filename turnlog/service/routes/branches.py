@@ -18,9 +18,8 @@ from projections.timetravel import NOW
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least
-from turnlog.service.problems import problems
 from turnlog.service.requests import AtPositionQuery, AtTimeQuery, AtVersionQuery, PutBranch, moment
-from turnlog.service.routes.contexts import CONFLICTS, OF_MOMENTS
+from turnlog.service.routes.contexts import OF_MOMENTS
 
 NamePath: TypeAlias = Annotated[str, QueryParameter(min_length=1, max_length=100)]
 
@@ -49,11 +48,7 @@ def _of(state: ContextState, name: str) -> Branch:
     return Branch(name, state.branches[name], name == state.active_branch)
 
 
-@get(
-    "/contexts/{context_id:uuid}/branches",
-    opt=READER,
-    responses=problems("context_not_found", "version_not_found"),
-)
+@get("/contexts/{context_id:uuid}/branches", opt=READER)
 async def list_branches(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -70,11 +65,7 @@ async def list_branches(
     return Answer(Branches(items), position=access.position, etag=state.version)
 
 
-@get(
-    "/contexts/{context_id:uuid}/branches/{name:str}",
-    opt=READER,
-    responses=problems("context_not_found", "branch_not_found"),
-)
+@get("/contexts/{context_id:uuid}/branches/{name:str}", opt=READER, problems=("branch_not_found",))
 async def read_branch(
     access: NamedDependency[Access], context_id: FromPath[UUID], name: NamePath
 ) -> Answer[Branch]:
@@ -86,14 +77,7 @@ async def read_branch(
 @put(
     "/contexts/{context_id:uuid}/branches/{name:str}",
     opt=WRITER,
-    responses=problems(
-        "context_not_found",
-        "branch_not_found",
-        "head_not_found",
-        "previous_head_differs",
-        *OF_MOMENTS,
-        *CONFLICTS,
-    ),
+    problems=("branch_not_found", "head_not_found", "previous_head_differs", *OF_MOMENTS),
 )
 async def put_branch(
     access: NamedDependency[Access],
@@ -125,7 +109,7 @@ async def put_branch(
     "/contexts/{context_id:uuid}/branches/{name:str}",
     opt=WRITER,
     status_code=200,
-    responses=problems("context_not_found", "branch_not_found", "branch_active", *CONFLICTS),
+    problems=("branch_not_found", "branch_active"),
 )
 async def delete_branch(
     access: NamedDependency[Access],

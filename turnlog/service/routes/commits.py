@@ -21,9 +21,8 @@ from turnlog.service.access import WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.bodies import MSGPACK
 from turnlog.service.conditions import commit_id, expected_version
-from turnlog.service.problems import problems
 from turnlog.service.requests import AppendCommit
-from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
+from turnlog.service.routes.contexts import OF_ADDING
 from turnlog.service.settings import Limits
 from turnlog.service.strict import event
 
@@ -32,10 +31,8 @@ from turnlog.service.strict import event
     "/commits",
     opt=WRITER | MSGPACK,
     status_code=201,
-    responses=problems(
+    problems=(
         "context_not_found",
-        "context_exists",
-        "invalid_event",
         "empty_commit",
         "commit_too_large",
         "metadata_too_large",
@@ -57,7 +54,6 @@ from turnlog.service.strict import event
         "producer_fenced",
         "epoch_not_higher",
         *OF_ADDING,
-        *CONFLICTS,
     ),
 )
 async def append_commit(

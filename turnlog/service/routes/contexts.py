@@ -19,7 +19,6 @@ from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id, expected_version, is_known
-from turnlog.service.problems import problems
 from turnlog.service.requests import (
     AtMessageQuery,
     AtPositionQuery,
@@ -34,9 +33,6 @@ from turnlog.service.requests import (
     PutState,
     moment,
 )
-
-CONFLICTS = ("wrong_expected_version", "commit_id_reused", "outcome_unknown", "overloaded", "disk_full")
-"""What any write may meet."""
 
 OF_MOMENTS = (
     "invalid_argument",
@@ -66,10 +62,7 @@ class ContextAnswer(ContextState, frozen=True, kw_only=True):
 
 
 @post(
-    "/contexts",
-    opt=WRITER,
-    status_code=201,
-    responses=problems("context_exists", "workspace_not_allowed", "context_metadata_too_large", *CONFLICTS),
+    "/contexts", opt=WRITER, status_code=201, problems=("workspace_not_allowed", "context_metadata_too_large")
 )
 async def create_context(
     access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[CreateContext]
@@ -88,7 +81,7 @@ async def create_context(
     return written(context_id, committed, location=f"/api/contexts/{context_id}", status_code=201)
 
 
-@get("/contexts", opt=READER, responses=problems("invalid_argument", "workspace_not_allowed"))
+@get("/contexts", opt=READER, problems=("workspace_not_allowed",))
 async def list_contexts(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -111,13 +104,7 @@ async def list_contexts(
     return Answer(page, position=access.position)
 
 
-@get(
-    "/contexts/{context_id:uuid}",
-    opt=READER,
-    responses=problems(
-        "context_not_found", "version_not_found", "moment_before_creation", "branch_not_found"
-    ),
-)
+@get("/contexts/{context_id:uuid}", opt=READER, problems=("branch_not_found",))
 async def read_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -141,19 +128,16 @@ async def read_context(
             cast("ContextAnswer", None), position=access.position, etag=state.version, status_code=304
         )
     branch = branch or state.active_branch
+    then = AtVersion(state.version)  # also where now was asked for: more may have come since
     path = await queries.messages(
-        context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=at, at_least=least
+        context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=then, at_least=least
     )
     ids = [entry.id for entry in path.items]
     answer = ContextAnswer(**msgspec.structs.asdict(state), branch=branch, message_ids=ids)
     return Answer(answer, position=access.position, etag=state.version)
 
 
-@patch(
-    "/contexts/{context_id:uuid}",
-    opt=WRITER,
-    responses=problems("context_not_found", "context_metadata_too_large", *CONFLICTS),
-)
+@patch("/contexts/{context_id:uuid}", opt=WRITER, problems=("context_metadata_too_large",))
 async def patch_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -164,12 +148,7 @@ async def patch_context(
     return await access.append(request.headers, context_id, ContextUpdated(data.changes()))
 
 
-@delete(
-    "/contexts/{context_id:uuid}",
-    opt=WRITER,
-    status_code=200,
-    responses=problems("context_not_found", *CONFLICTS),
-)
+@delete("/contexts/{context_id:uuid}", opt=WRITER, status_code=200)
 async def delete_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -182,7 +161,7 @@ async def delete_context(
     return await access.append(request.headers, context_id, ContextDeleted(reason))
 
 
-@put("/contexts/{context_id:uuid}/state", opt=WRITER, responses=problems("context_not_found", *CONFLICTS))
+@put("/contexts/{context_id:uuid}/state", opt=WRITER)
 async def put_state(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -193,12 +172,7 @@ async def put_state(
     return await access.append(request.headers, context_id, StateChanged(data.state, data.detail))
 
 
-@post(
-    "/contexts/{context_id:uuid}/fork",
-    opt=WRITER,
-    status_code=201,
-    responses=problems("context_not_found", *OF_MOMENTS, *CONFLICTS),
-)
+@post("/contexts/{context_id:uuid}/fork", opt=WRITER, status_code=201, problems=OF_MOMENTS)
 async def fork_context(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],

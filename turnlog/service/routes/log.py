@@ -18,9 +18,9 @@ from eventstore.units import At
 from turnlog.service.access import READER, WHOLE, Access
 from turnlog.service.answers import Answer
 from turnlog.service.bodies import NDJSON
+from turnlog.service.conditions import PLACE, last_seen
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.following import EventLine, event_page, events, kinds_of_tags, signal_frames
-from turnlog.service.problems import problems
 from turnlog.service.requests import ID
 from turnlog.service.streams import Streams
 
@@ -37,7 +37,7 @@ PositionQuery: TypeAlias = Annotated[
     QueryParameter(
         max_length=20,
         description="A position, excluded, or `now`: only what is new.",
-        schema_extra={"pattern": "^(now|[0-9]{1,18})$"},
+        schema_extra={"pattern": f"^{PLACE}$"},
     ),
 ]
 KindsQuery: TypeAlias = Annotated[
@@ -76,17 +76,6 @@ class LogHead(msgspec.Struct, frozen=True):
     chain: str
 
 
-def starting_position(headers: Headers, after: str | None, head: int, default: int) -> int:
-    """Where to begin: the last id that a browser sends, or ``after``. Raises ``Refused``."""
-    for given in (headers.get("last-event-id") or None, after):
-        if given not in (None, "now") and not (given.isascii() and given.isdigit() and len(given) <= 18):
-            raise Refused("invalid_argument", "after is a position or now", argument="after")
-    given = headers.get("last-event-id") or after
-    if given is None:
-        return default
-    return head if given == "now" else int(given)
-
-
 def wanted_format(headers: Headers, given: str | None) -> str:
     """``json``, ``ndjson`` or ``sse``."""
     accept = headers.get("accept", "")
@@ -95,7 +84,7 @@ def wanted_format(headers: Headers, given: str | None) -> str:
     return given
 
 
-@get("/events", opt=READER, responses=problems("invalid_argument", "commit_damaged", "too_many_connections"))
+@get("/events", opt=READER)
 async def read_events(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -113,11 +102,7 @@ async def read_events(
     return await _events(access, streams, request, None, after, kinds, live, limit, format_)
 
 
-@get(
-    "/contexts/{context_id:uuid}/events",
-    opt=READER,
-    responses=problems("context_not_found", "invalid_argument", "commit_damaged", "too_many_connections"),
-)
+@get("/contexts/{context_id:uuid}/events", opt=READER)
 async def read_context_events(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -147,7 +132,8 @@ async def _events(
 ) -> Response[Any]:
     store, wanted = access.log.store, kinds_of_tags(kinds)
     head = store.head().position
-    position = starting_position(request.headers, after, head, 0)
+    seen = last_seen(request.headers, after)
+    position = head if seen == "now" else seen or 0
     form = wanted_format(request.headers, format_)
     if form == "json":
         if live:
@@ -168,11 +154,7 @@ async def _events(
     return EventStream(streams, connection, source, words, media_type=media_type)
 
 
-@get(
-    "/contexts/{context_id:uuid}/sse",
-    opt=READER,
-    responses=problems("context_not_found", "too_many_connections"),
-)
+@get("/contexts/{context_id:uuid}/sse", opt=READER)
 async def follow_context(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -187,7 +169,7 @@ async def follow_context(
     return _signals(access, streams, request, (access.context(context_id).id,), after)
 
 
-@get("/sse", opt=READER, responses=problems("context_not_found", "invalid_argument", "too_many_connections"))
+@get("/sse", opt=READER, problems=("context_not_found",))
 async def follow_contexts(
     access: NamedDependency[Access],
     streams: NamedDependency[Streams],
@@ -217,14 +199,14 @@ async def follow_contexts(
 def _signals(
     access: Access, streams: Streams, request: Request[Any, Any, Any], contexts: Any, after: str | None
 ) -> Response[Any]:
-    head = access.log.store.head().position
-    position = starting_position(request.headers, after, head, head)
+    seen = last_seen(request.headers, after)
+    position = seen if isinstance(seen, int) else access.log.store.head().position
     connection = streams.open(access)
     source = signal_frames(access, connection, position, contexts)
     return EventStream(streams, connection, source, SseWords())
 
 
-@get("/log/head", opt=READER | WHOLE, responses=problems("workspace_not_allowed"))
+@get("/log/head", opt=READER | WHOLE)
 async def read_head(access: NamedDependency[Access]) -> Answer[LogHead]:
     """The log's last position and the chain over all commits up to it."""
     head = access.log.store.head()

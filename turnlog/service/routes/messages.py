@@ -19,7 +19,6 @@ from turnlog.facade import new_id
 from turnlog.service.access import READER, WRITER, Access
 from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id
-from turnlog.service.problems import problems
 from turnlog.service.requests import (
     ID,
     AppendMessage,
@@ -31,8 +30,9 @@ from turnlog.service.requests import (
     LimitQuery,
     Redact,
     moment,
+    place,
 )
-from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
+from turnlog.service.routes.contexts import OF_ADDING
 from turnlog.service.strict import micros
 
 BATCH_MAX = 100
@@ -66,7 +66,7 @@ class Batch(msgspec.Struct, frozen=True):
     "/contexts/{context_id:uuid}/messages",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "message_exists", "invalid_argument", *OF_ADDING, *CONFLICTS),
+    problems=("message_exists", "invalid_argument", *OF_ADDING),
 )
 async def append_message(
     access: NamedDependency[Access],
@@ -101,11 +101,7 @@ async def append_message(
     return written(context_id, committed, message_id, location=location, status_code=201)
 
 
-@get(
-    "/contexts/{context_id:uuid}/messages",
-    opt=READER,
-    responses=problems("context_not_found", "branch_not_found", "version_not_found", "invalid_argument"),
-)
+@get("/contexts/{context_id:uuid}/messages", opt=READER, problems=("branch_not_found",))
 async def list_messages(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -152,8 +148,8 @@ async def list_messages(
         since=None if since is None else parse_time(since),
         until=None if until is None else parse_time(until),
         limit=limit,
-        before=_place(before),
-        after=_place(after),
+        before=None if before is None else place(before),
+        after=None if after is None else place(after),
         last=last,
         moment=at,
         at_least=at_least(request.headers),
@@ -169,16 +165,12 @@ async def list_messages(
     return Answer(Page(items, page.next_cursor), position=access.position)
 
 
-def _place(text: str | None) -> int | str | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else text
-
-
 def _whole(body: MessageBody) -> MessageAnswer:
     entry = msgspec.structs.asdict(body.entry)
     return MessageAnswer(**entry, complete=body.complete, text=body.text, parts=list(body.parts))
 
 
-@get("/messages/batch", opt=READER, responses=problems("invalid_argument"))
+@get("/messages/batch", opt=READER, problems=("invalid_argument",))
 async def read_messages(
     access: NamedDependency[Access],
     ids: Annotated[
@@ -212,7 +204,7 @@ def _id(text: str) -> UUID:
         raise Refused("invalid_argument", f"{text[:40]!r} is no message id", argument="ids") from None
 
 
-@get("/messages/{message_id:uuid}", opt=READER, responses=problems("message_not_found", "version_not_found"))
+@get("/messages/{message_id:uuid}", opt=READER)
 async def read_message(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -229,12 +221,7 @@ async def read_message(
     return Answer(_whole(body), position=access.position)
 
 
-@post(
-    "/messages/{message_id:uuid}/redact",
-    opt=WRITER,
-    status_code=200,
-    responses=problems("message_not_found", *CONFLICTS),
-)
+@post("/messages/{message_id:uuid}/redact", opt=WRITER, status_code=200)
 async def redact_message(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],

@@ -16,8 +16,7 @@ from turnlog.moments import moment_of
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.conditions import at_least
-from turnlog.service.problems import problems
-from turnlog.service.requests import ID, LimitQuery
+from turnlog.service.requests import ID, LimitQuery, place
 
 MOMENTS: Final = {
     "anyOf": [
@@ -27,7 +26,7 @@ MOMENTS: Final = {
 }
 
 
-@get("/contexts/{context_id:uuid}/history", opt=READER, responses=problems("context_not_found"))
+@get("/contexts/{context_id:uuid}/history", opt=READER)
 async def read_history(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -38,7 +37,7 @@ async def read_history(
     """What changed when: each event, the chunks between two others as one entry."""
     page = await access.log.queries.history(
         access.context(context_id).id,
-        after=int(after) if after.isascii() and after.isdigit() else after,
+        after=place(after),
         limit=limit,
         at_least=at_least(request.headers),
     )
@@ -48,14 +47,7 @@ async def read_history(
 @get(
     "/contexts/{context_id:uuid}/diff",
     opt=READER,
-    responses=problems(
-        "context_not_found",
-        "version_not_found",
-        "position_not_found",
-        "moment_before_creation",
-        "message_not_found",
-        "invalid_argument",
-    ),
+    problems=("version_not_found", "moment_before_creation", "message_not_found", "invalid_argument"),
 )
 async def read_diff(
     access: NamedDependency[Access],

@@ -19,14 +19,13 @@ from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
 from turnlog.service.access import WRITER, Access
-from turnlog.service.answers import Answer, Written, written
-from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted
+from turnlog.service.answers import MESSAGE_HEADER, Answer, Written, written
+from turnlog.service.bodies import NDJSON, NDJSON_TOO, arriving, fitted, media_type
 from turnlog.service.conditions import commit_id, expected_version
 from turnlog.service.event_stream import SSE, EventStream, NdjsonWords, SseWords
 from turnlog.service.ingest import ChunkIngest, acknowledged, finalized, passed, told
-from turnlog.service.problems import problems
 from turnlog.service.requests import BranchQuery, Finalize, ResumeStream, StartStream
-from turnlog.service.routes.contexts import CONFLICTS, OF_ADDING
+from turnlog.service.routes.contexts import OF_ADDING
 from turnlog.service.streams import Streams
 from turnlog.service.strict import ChunkIn, micros
 
@@ -39,7 +38,6 @@ OF_STREAMS = (
     "stream_finalized",
     "stream_not_open",
     "producer_fenced",
-    "message_not_found",
 )
 
 
@@ -72,7 +70,7 @@ class Stopped(msgspec.Struct, frozen=True):
     "/contexts/{context_id:uuid}/streams",
     opt=WRITER,
     status_code=201,
-    responses=problems("context_not_found", "message_exists", *OF_ADDING, *CONFLICTS),
+    problems=("message_exists", *OF_ADDING),
 )
 async def start_stream(
     access: NamedDependency[Access],
@@ -112,7 +110,7 @@ async def start_stream(
     "/messages/{message_id:uuid}/resume",
     opt=WRITER,
     status_code=200,
-    responses=problems("epoch_not_higher", *OF_STREAMS, *CONFLICTS),
+    problems=("epoch_not_higher", *OF_STREAMS),
 )
 async def resume_stream(
     access: NamedDependency[Access], message_id: FromPath[UUID], data: JSONBody[ResumeStream]
@@ -138,7 +136,7 @@ async def resume_stream(
     "/messages/{message_id:uuid}/chunks",
     opt=WRITER | NDJSON_TOO,
     status_code=200,
-    responses=problems("sequence_gap", "chunk_conflict", "unsupported_media_type", *OF_STREAMS, *CONFLICTS),
+    problems=("sequence_gap", "chunk_conflict", *OF_STREAMS),
 )
 async def send_chunks(
     access: NamedDependency[Access],
@@ -155,7 +153,7 @@ async def send_chunks(
     """
     context = access.log.context(access.context_of(message_id))
     ingest = ChunkIngest(context, message_id, epoch, wall_clock_us, request.state.limits)
-    if request.headers.get("content-type", "").startswith(NDJSON):
+    if media_type(request.headers) == NDJSON:
         connection = streams.open(access)
         source = acknowledged(ingest, arriving(request), streams.produced(message_id))
         return EventStream(streams, connection, source, NdjsonWords(), media_type=NDJSON, watch=False)
@@ -164,21 +162,14 @@ async def send_chunks(
     for chunk in chunks:
         await ingest.take(chunk)
     await ingest.close()
-    return Answer(Durable(message_id, ingest.durable), position=access.position)
+    return Answer(Durable(message_id, ingest.durable), position=access.log.store.acknowledged)
 
 
 @post(
     "/contexts/{context_id:uuid}/ingest",
     opt=WRITER,
     status_code=200,
-    responses=problems(
-        "context_not_found",
-        "message_exists",
-        "unknown_dialect",
-        "malformed_stream",
-        *OF_ADDING,
-        *CONFLICTS,
-    ),
+    problems=("message_exists", "unknown_dialect", "malformed_stream", *OF_ADDING),
 )
 async def ingest_stream(
     access: NamedDependency[Access],
@@ -212,7 +203,7 @@ async def ingest_stream(
     options = {"model": model, "message_id": message_id, "keep_raw": keep_raw}
     passing = await context.tee(arriving(request), dialect=dialect, branch=branch, **options)
     connection = streams.open(access)
-    headers = {"Turnlog-Message-Id": str(passing.message_id)}
+    headers = {MESSAGE_HEADER: str(passing.message_id)}
     source, words, kind = (
         (passed(passing), SseWords(returns=False, foreign=True), SSE)
         if tee
@@ -221,12 +212,7 @@ async def ingest_stream(
     return EventStream(streams, connection, source, words, media_type=kind, watch=False, headers=headers)
 
 
-@post(
-    "/messages/{message_id:uuid}/finalize",
-    opt=WRITER,
-    status_code=200,
-    responses=problems(*OF_STREAMS, *CONFLICTS),
-)
+@post("/messages/{message_id:uuid}/finalize", opt=WRITER, status_code=200, problems=OF_STREAMS)
 async def finalize_stream(
     access: NamedDependency[Access],
     request: Request[Any, Any, Any],
@@ -246,16 +232,12 @@ async def finalize_stream(
     return written(context_id, committed, message_id)
 
 
-@post(
-    "/messages/{message_id:uuid}/stop",
-    opt=WRITER,
-    status_code=200,
-    responses=problems(*OF_STREAMS, "outcome_unknown"),
-)
+@post("/messages/{message_id:uuid}/stop", opt=WRITER, status_code=200, problems=OF_STREAMS)
 async def stop_stream(access: NamedDependency[Access], message_id: FromPath[UUID]) -> Answer[Stopped]:
     """Stop a stream and keep what arrived; idempotent. Its producer is refused from now on."""
     context: Context = access.log.context(access.context_of(message_id))
-    return Answer(Stopped(message_id, await context.stop(message_id)), position=access.position)
+    stopped = Stopped(message_id, await context.stop(message_id))
+    return Answer(stopped, position=access.log.store.acknowledged)
 
 
 ROUTES = [

@@ -13,7 +13,6 @@ from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
 from turnlog.service.gate import Gate
-from turnlog.service.problems import problems
 
 STREAMS: Final = r"^/api/((contexts/[^/?#]+/)?(sse|events)|messages/[^/?#]+/(stream|replay))\Z"
 """What a browser opens by an ``EventSource``; all else it asks for with a key, or through its backend."""
@@ -33,7 +32,7 @@ class Ticket(msgspec.Struct, frozen=True):
     expires_at: At
 
 
-@post("/tickets", opt=READER, status_code=201, responses=problems("too_many_tickets"))
+@post("/tickets", opt=READER, status_code=201, problems=("too_many_tickets",))
 async def issue_ticket(
     access: NamedDependency[Access], request: Request[Any, Any, Any], data: JSONBody[TicketFor]
 ) -> Answer[Ticket]:

@@ -21,7 +21,6 @@ from turnlog.service.access import ADMIN, OPEN, READER, WHOLE, Access
 from turnlog.service.answers import Answer
 from turnlog.service.conditions import at_least
 from turnlog.service.health import Health, health_of
-from turnlog.service.problems import problems
 from turnlog.service.streams import Streams
 
 
@@ -60,19 +59,14 @@ class Alive(msgspec.Struct, frozen=True):
     alive: bool = True
 
 
-@get("/projections", opt=READER | WHOLE, responses=problems("workspace_not_allowed"))
+@get("/projections", opt=READER | WHOLE)
 async def list_projections(access: NamedDependency[Access]) -> Answer[Projections]:
     """Every projection: version, checkpoint, lag, rate, progress, failure."""
     status = access.log.runner.status()
     return Answer(Projections(status.head, list(status.projections)), position=access.position)
 
 
-@post(
-    "/projections/{name:str}/rebuild",
-    opt=ADMIN | WHOLE,
-    status_code=202,
-    responses=problems("workspace_not_allowed", "unknown_projection"),
-)
+@post("/projections/{name:str}/rebuild", opt=ADMIN | WHOLE, status_code=202, problems=("unknown_projection",))
 async def rebuild_projection(
     access: NamedDependency[Access], name: Annotated[str, PathParameter(max_length=50)]
 ) -> Answer[Rebuilding]:
@@ -83,7 +77,7 @@ async def rebuild_projection(
     )
 
 
-@get("/stats", opt=ADMIN | WHOLE, responses=problems("workspace_not_allowed"))
+@get("/stats", opt=ADMIN | WHOLE)
 async def read_stats(
     access: NamedDependency[Access], request: Request[Any, Any, Any], streams: NamedDependency[Streams]
 ) -> Answer[Stats]:
@@ -128,7 +122,7 @@ async def read_health(request: Request[Any, Any, Any]) -> Answer[Health]:
     return Answer(health, status_code=200 if health.healthy else 503)
 
 
-@get("/readyz", opt=OPEN, responses=problems("shutting_down", "views_behind"))
+@get("/readyz", opt=OPEN, problems=("shutting_down", "views_behind"))
 async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Alive]:
     """Whether requests should come here: not while it stops, nor before its views have caught up once."""
     streams: Streams = request.state.streams
@@ -140,12 +134,7 @@ async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Alive]:
     return Answer(Alive())
 
 
-@get(
-    "/metrics",
-    opt=ADMIN | WHOLE,
-    media_type=CONTENT_TYPE_LATEST,
-    responses=problems("workspace_not_allowed"),
-)
+@get("/metrics", opt=ADMIN | WHOLE, media_type=CONTENT_TYPE_LATEST)
 async def read_metrics(request: Request[Any, Any, Any]) -> Response[bytes]:
     """Prometheus: the log, the writer, the projections, the requests. Never labelled by context or stream."""
     return Response(request.state.metrics.render(), media_type=CONTENT_TYPE_LATEST)

@@ -24,7 +24,6 @@ from turnlog.service.schema.operations import (
     Facts,
 )
 from turnlog.service.schema.shapes import Schema
-from turnlog.service.strict import ChunkIn
 
 SECURITY: Final[dict[str, Any]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `turnlog keys create` makes one."},
@@ -65,9 +64,9 @@ class Operation(NamedTuple):
     @property
     def body(self) -> Any:
         """The type of its JSON body; None without one."""
-        if self.name == "send_chunks":  # it looks at the type of the body itself
-            return ChunkIn | list[ChunkIn]
         data = self.fields.get("data")
+        if self.facts.asks is not None:
+            return self.facts.asks
         return data.annotation if data and isinstance(data.kwarg_definition, BodyKwarg) else None
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
@@ -9,8 +10,7 @@ from litestar import Litestar
 
 from turnlog.service.access import Scope
 from turnlog.service.bodies import MSGPACK_TYPES, NDJSON
-from turnlog.service.event_stream import SSE
-from turnlog.service.problems import Problem, codes_in
+from turnlog.service.problems import Problem
 from turnlog.service.routes.schema import OPENAPI
 from turnlog.service.schema import errors, shapes
 from turnlog.service.schema.asked import (
@@ -22,7 +22,7 @@ from turnlog.service.schema.asked import (
     parameters,
     security,
 )
-from turnlog.service.schema.examples import CHUNK_LINES, Example, example, recorded
+from turnlog.service.schema.examples import Example, example, recorded
 from turnlog.service.schema.operations import RESPONSE_HEADERS, TAGS, Told
 from turnlog.service.schema.shapes import Schema, prose
 
@@ -114,37 +114,31 @@ class _Document:
         return made
 
     def _body(self, one: Operation, asked: Example) -> dict[str, Any] | None:
-        told = msgspec.to_builtins(asked.body)
-        if one.name == "ingest_stream":
-            return {SSE: {"schema": _STREAM, "example": told}}
-        if one.body is None:
-            return None
-        content = {"schema": self._bodies[repr(one.body)], "example": told}
-        if one.name == "send_chunks":
-            return {"application/json": content, NDJSON: {"schema": _LINES, "example": CHUNK_LINES}}
-        kinds = ["application/json"]
-        if one.method == "PATCH":
-            kinds.append("application/merge-patch+json")
-        if one.handler.opt.get("msgpack"):
-            kinds.append(MSGPACK_TYPES[0])
-        return dict.fromkeys(kinds, content)
+        made: dict[str, Any] = {}
+        if one.body is not None:
+            kinds = ["application/json"]
+            if one.method == "PATCH":
+                kinds.append("application/merge-patch+json")
+            if one.handler.opt.get("msgpack"):
+                kinds.append(MSGPACK_TYPES[0])
+            content = {"schema": self._bodies[repr(one.body)], "example": msgspec.to_builtins(asked.body)}
+            made = dict.fromkeys(kinds, content)
+        for kind, schema in one.facts.bodies.items():
+            made[kind] = {"schema": schema, "example": asked.text}
+        return made or None
 
     def _responses(
         self, one: Operation, scope: Scope, names: list[str], body: dict[str, Any] | None
     ) -> dict[str, Any]:
         status = one.handler.status_code
         made = {str(status): self._success(one)}
-        if one.name == "read_context":
-            made["304"] = {
-                "description": "It has not changed.",
-                "headers": {name: RESPONSE_HEADERS[name] for name in one.facts.gives},
-            }
-        own = codes_in(one.handler.responses)
         codes = errors.codes_of(
-            own, scope, names, body=body is not None, streams=bool(one.facts.streams), in_path="{" in one.path
+            one.handler.opt, one.path, names, body=body is not None, streams=bool(one.facts.streams)
         )
-        if one.name == "read_health":
-            made["503"] = made["200"] | {"description": "Something is wrong: `problems` says what."}
+        for also, description in one.facts.also.items():
+            made[str(also)] = made[str(status)] | {"description": description}
+            if also == HTTPStatus.NOT_MODIFIED:
+                del made[str(also)]["content"]
         for problem_status in sorted(codes):
             made[str(problem_status)] = errors.response(problem_status, codes[problem_status])
         return dict(sorted(made.items()))
@@ -201,15 +195,3 @@ class _Document:
 
 
 _STATUSES: Final = {200: "It is done.", 201: "It was made.", 202: "It has begun."}
-
-_LINES: Final[Schema] = {
-    "type": "string",
-    "format": "ndjson",
-    "description": '`ChunkIn` objects, one a line; the last line may be `{"finalize": {...}}`.',
-}
-
-_STREAM: Final[Schema] = {
-    "type": "string",
-    "format": "event-stream",
-    "description": "The provider's server-sent events, as they come.",
-}

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 from eventstore.errors import CODES
 from turnlog.service.access import Scope
-from turnlog.service.conditions import AT_LEAST_HEADER
+from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER
 from turnlog.service.problems import MEDIA_TYPE, Problem, problem_of
 from turnlog.service.schema.operations import IF_MATCH, RESPONSE_HEADERS, RETRY_AFTER
 from turnlog.service.schema.shapes import REF
@@ -21,7 +21,6 @@ OF_KEYS: Final = (
     "key_expired",
     "key_revoked",
     "ticket_invalid",
-    "keys_damaged",
 )
 
 OF_LOG: Final = (
@@ -63,6 +62,13 @@ OF_PARAMETERS: Final[dict[str, tuple[str, ...]]] = {
     "after": ("invalid_argument",),
     AT_LEAST_HEADER: ("position_not_found",),
     IF_MATCH: ("wrong_expected_version", "context_exists"),
+    IDEMPOTENCY_HEADER: ("commit_id_reused",),
+}
+
+OF_PATHS: Final[dict[str, str]] = {
+    "{": "route_not_found",
+    "{context_id}": "context_not_found",
+    "{message_id}": "message_not_found",
 }
 
 ELSEWHERE: Final[dict[str, str]] = {
@@ -81,12 +87,18 @@ CONDITIONAL: Final = ("wrong_expected_version", "context_exists")
 
 
 def codes_of(
-    own: Iterable[str], scope: Scope, names: Collection[str], *, body: bool, streams: bool, in_path: bool
+    opt: Mapping[str, Any], path: str, names: Collection[str], *, body: bool, streams: bool
 ) -> dict[int, list[str]]:
-    """The codes of an operation by status. ``names``: of its parameters and headers."""
-    codes = [*ALWAYS, *own]
+    """The codes of an operation by status: those in the ``opt`` of its route, and those that follow.
+
+    ``names``: of its parameters and headers.
+    """
+    scope: Scope = opt["scope"]
+    codes = [*ALWAYS, *opt.get("problems", ())]
     if scope != "open":
         codes += [*OF_KEYS, *OF_LOG]
+    if opt.get("whole"):
+        codes.append("workspace_not_allowed")
     if scope in ("writer", "admin"):
         codes.append("role_too_low")
     if scope == "writer":
@@ -95,8 +107,9 @@ def codes_of(
         codes += OF_BODIES
     if streams:
         codes += OF_STREAMS
-    if in_path:
-        codes.append("route_not_found")
+    for place, code in OF_PATHS.items():
+        if place in path:
+            codes.append(code)
     for name in names:
         codes += OF_PARAMETERS.get(name, ())
     by_status: dict[int, list[str]] = {}
@@ -166,6 +179,7 @@ NEVER: Final = frozenset(
         "store_differs",
         "invalid_projection",
         "invalid_settings",
+        "keys_damaged",
         "keys_required",
         "keys_exposed",
         "too_many_keys",

@@ -54,6 +54,15 @@ class Example(msgspec.Struct, frozen=True):
     body: Any = None
     media_type: str = "application/json"
 
+    @property
+    def text(self) -> str:
+        """A body that is none of JSON: the provider's stream, or the items of a list as lines."""
+        return (
+            self.body
+            if isinstance(self.body, str)
+            else msgspec.json.Encoder().encode_lines(self.body).decode()
+        )
+
 
 _IN_CONTEXT: Final[dict[str, Any]] = {"context_id": str(CONTEXT)}
 _OF_QUESTION: Final[dict[str, Any]] = {"message_id": str(QUESTION)}
@@ -118,9 +127,6 @@ EXAMPLES: Final[dict[str, Example]] = {
     "delete_context": Example(_IN_CONTEXT),
 }
 """By the name of the handler; one that is not here has neither parameters nor a body."""
-
-CHUNK_LINES: Final = b"".join(msgspec.json.encode(chunk) + b"\n" for chunk in CHUNKS).decode()
-"""The same chunks as ``application/x-ndjson``."""
 
 
 def example(handler: str) -> Example:

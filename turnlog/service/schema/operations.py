@@ -9,21 +9,26 @@ from typing import Any, Final
 
 import msgspec
 
-from turnlog.service.answers import POSITION_HEADER
+from turnlog.service.answers import MESSAGE_HEADER, POSITION_HEADER
 from turnlog.service.bodies import NDJSON
-from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, KEY_CHARACTERS_MAX
+from turnlog.service.conditions import (
+    AT_LEAST_HEADER,
+    IDEMPOTENCY_HEADER,
+    KEY_CHARACTERS_MAX,
+    LAST_EVENT_ID,
+    PLACE,
+)
 from turnlog.service.event_stream import SSE
 from turnlog.service.following import EventLine
 from turnlog.service.routes.schema import HTML, OPENAPI
 from turnlog.service.schema import streaming
+from turnlog.service.strict import ChunkIn
 
 IF_MATCH: Final = "If-Match"
 IF_NONE_MATCH: Final = "If-None-Match"
-LAST_EVENT_ID: Final = "Last-Event-ID"
 ETAG: Final = "ETag"
 LOCATION: Final = "Location"
 RETRY_AFTER: Final = "Retry-After"
-MESSAGE_ID: Final = "Turnlog-Message-Id"
 
 TAGS: Final = {
     "contexts": "Conversations: metadata, state, and all of it as of any moment.",
@@ -61,7 +66,7 @@ REQUEST_HEADERS: Final[dict[str, dict[str, Any]]] = {
     LAST_EVENT_ID: {
         "description": "The last id that the reader has: the response goes on after it, and `after` does not "
         "count. A browser sends it by itself.",
-        "schema": {"type": "string", "pattern": "^(now|[0-9]{1,18})?$"},
+        "schema": {"type": "string", "pattern": f"^{PLACE}?$"},
         "example": "0",
     },
 }
@@ -92,7 +97,7 @@ RESPONSE_HEADERS: Final[dict[str, dict[str, Any]]] = {
         "schema": {"type": "string"},
         "example": "/api/messages/0190c4f2-7b1e-7c00-8000-000000000012",
     },
-    MESSAGE_ID: {
+    MESSAGE_HEADER: {
         "description": "The message that the stream becomes.",
         "required": True,
         "schema": {"type": "string", "format": "uuid"},
@@ -125,6 +130,8 @@ class Told(msgspec.Struct, frozen=True):
 class Facts(msgspec.Struct, frozen=True):
     """Of one route. ``streams``: what a response that goes on says, by its media type.
 
+    ``asks``: the type of a JSON body that the handler reads itself; ``bodies``: the schemas of others, by
+    their media types. ``also``: what another status than that of success says, though it is no problem.
     ``made``: the member of the answer that names what was made, which other operations ask for. ``kinds``:
     the media types of an answer that is neither JSON nor a stream.
     """
@@ -133,6 +140,9 @@ class Facts(msgspec.Struct, frozen=True):
     takes: tuple[str, ...] = ()
     gives: tuple[str, ...] = (POSITION_HEADER,)
     streams: dict[str, tuple[Told, ...]] = {}
+    asks: Any = None
+    bodies: dict[str, dict[str, Any]] = {}
+    also: dict[int, str] = {}
     made: str | None = None
     kinds: tuple[str, ...] = ()
 
@@ -177,6 +187,18 @@ _INGEST_LINES: Final = (
     *_ENDINGS,
 )
 
+_LINES: Final[dict[str, Any]] = {
+    "type": "string",
+    "format": "ndjson",
+    "description": '`ChunkIn` objects, one a line; the last line may be `{"finalize": {...}}`.',
+}
+
+_PROVIDED: Final[dict[str, Any]] = {
+    "type": "string",
+    "format": "event-stream",
+    "description": "The provider's server-sent events, as they come.",
+}
+
 _READ: Final = (AT_LEAST_HEADER,)
 _WRITE: Final = (IF_MATCH, IDEMPOTENCY_HEADER)
 _MAKE: Final = (IF_NONE_MATCH, IDEMPOTENCY_HEADER)
@@ -190,18 +212,23 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "put_state": Facts("contexts", _WRITE, _VERSIONED),
     "append_message": Facts("messages", _WRITE, _MADE, made="message_id"),
     "start_stream": Facts("streams", _WRITE, _MADE, made="message_id"),
-    "send_chunks": Facts("streams", streams={NDJSON: _CHUNK_LINES}),
+    "send_chunks": Facts(
+        "streams", asks=ChunkIn | list[ChunkIn], bodies={NDJSON: _LINES}, streams={NDJSON: _CHUNK_LINES}
+    ),
     "resume_stream": Facts("streams", gives=_VERSIONED),
     "finalize_stream": Facts("streams", _WRITE, _VERSIONED),
     "stop_stream": Facts("streams"),
     "ingest_stream": Facts(
-        "streams", gives=(MESSAGE_ID,), streams={NDJSON: _INGEST_LINES, SSE: (Told("", None), *_ENDINGS)}
+        "streams",
+        gives=(MESSAGE_HEADER,),
+        bodies={SSE: _PROVIDED},
+        streams={NDJSON: _INGEST_LINES, SSE: (Told("", None), *_ENDINGS)},
     ),
     "append_commit": Facts("log", (IF_MATCH, *_MAKE), _VERSIONED),
     "put_branch": Facts("branches", _WRITE, _VERSIONED),
     "fork_context": Facts("contexts", _WRITE, _MADE, made="context_id"),
     "list_contexts": Facts("contexts", _READ),
-    "read_context": Facts("contexts", (*_READ, IF_NONE_MATCH), _VERSIONED),
+    "read_context": Facts("contexts", (*_READ, IF_NONE_MATCH), _VERSIONED, also={304: "It has not changed."}),
     "read_history": Facts("contexts", _READ),
     "read_diff": Facts("contexts", _READ),
     "list_messages": Facts("messages", _READ),
@@ -221,7 +248,7 @@ OPERATIONS: Final[dict[str, Facts]] = {
     "list_projections": Facts("upkeep", _READ),
     "rebuild_projection": Facts("upkeep"),
     "read_stats": Facts("upkeep", _READ),
-    "read_health": Facts("upkeep", gives=()),
+    "read_health": Facts("upkeep", gives=(), also={503: "Something is wrong: `problems` says what."}),
     "read_readiness": Facts("upkeep", gives=()),
     "read_metrics": Facts("upkeep", gives=(), kinds=("text/plain",)),
     "issue_ticket": Facts("access", gives=()),

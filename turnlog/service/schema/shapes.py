@@ -16,6 +16,7 @@ import msgspec
 from eventstore.events import Event
 from eventstore.units import RFC_3339
 from turnlog.service.requests import AppendMessage, Fork, PatchContext, PutBranch
+from turnlog.shapes import is_time
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -115,8 +116,8 @@ def _answered(component: Schema) -> Schema:
 
 
 def _member(name: str, schema: Schema) -> Schema:
-    """A member; integers of these names are times."""
-    if not (name == "at" or name.endswith("_at")):
+    """A member; text where its integer is a time."""
+    if not is_time(name):
         return schema
     if "anyOf" in schema:
         return schema | {"anyOf": [_member(name, one) for one in schema["anyOf"]]}
