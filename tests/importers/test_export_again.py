@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
@@ -84,8 +85,9 @@ async def append(log: Turnlog, context_id: UUID, *events: Event) -> None:
 
 async def test_a_pool_that_was_imported_comes_back_as_it_was(data_dir: Path, tmp_path: Path) -> None:
     (folder,) = (POOL / "contexts").iterdir()
+    source = Path(shutil.copytree(POOL, tmp_path / "pool"))  # the backup goes beside it
     async with turnlog.open(data_dir) as log:
-        await bring(log, POOL)
+        await bring(log, source)
         await export(log, tmp_path / "out", UUID(folder.name))
     assert files_in(tmp_path / "out") == files_in(POOL)
 

@@ -171,10 +171,10 @@ async def measured(data: Path) -> AsyncGenerator[tuple[Served, Big, Lateness]]:
 
 
 async def best(lateness: Lateness, work: Callable[[], Awaitable[object]]) -> float:
-    """The lateness that the work causes: the least of a few rounds; one that is little ends them."""
+    """The lateness that the work causes: the least of a few rounds; one that is short enough ends them."""
     least = await lateness.of(work)
     for _ in range(ROUNDS - 1):
-        if least < LATE_SECONDS_MAX / 2:
+        if least < LATE_SECONDS_MAX:
             break
         least = min(least, await lateness.of(work))
     return least
