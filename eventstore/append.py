@@ -117,8 +117,7 @@ class Appender:
         self, txn: lmdb.Transaction, request: Request, model: WriteModel, together: bool
     ) -> Committed:
         append, prepared = request.append, request.prepared
-        self._flush(txn)
-        past = Known(self._log, txn, append.context_id)
+        past = Known(self._log, txn, append.context_id, self._filing, self._flush)
         copy = model.copy()
         recorded = _record(copy, prepared.records, past, append.epoch)
         if not recorded:
@@ -128,7 +127,7 @@ class Appender:
         self._put(request, prepared, model, together)
         for message_id, place in past.added.items():
             value = keys.message_value(request.context_key, place[1], place[2])
-            self._filing.rows[keys.MESSAGES].append((message_id.bytes, value))
+            self._filing.rows[keys.MESSAGES][message_id.bytes] = value
         self._models.put(request.context_key, copy)
         return self._appended(request.context_key, copy, prepared.event_count)
 
@@ -139,7 +138,7 @@ class Appender:
         if version % SNAPSHOT_EVENTS < events:
             snapshot = _snapshots.encode(model)
             value = sha256(snapshot).digest() + snapshot
-            self._filing.rows[keys.WRITE_MODELS].append((context_key, value))
+            self._filing.rows[keys.WRITE_MODELS][context_key] = value
         return Committed(self._position, version, self._recorded_at)
 
     def finish(self, txn: lmdb.Transaction) -> bool:
@@ -148,7 +147,7 @@ class Appender:
             return False
         indexed = self.head.indexed
         if self._position - indexed >= UNINDEXED_COMMITS_MAX:
-            self._filing.rows[keys.BY_CONTEXT] = self._recent.rows()
+            self._filing.rows[keys.BY_CONTEXT] = dict(self._recent.rows())
             indexed = self._position
         self._flush(txn, indexed)
         self.head = self._pending_head(indexed)
@@ -157,7 +156,7 @@ class Appender:
     def finish_index(self, txn: lmdb.Transaction) -> None:
         """Write the entries that the index still lacks, and a head that says so."""
         if self.head.indexed < self._position:
-            self._filing.rows[keys.BY_CONTEXT] = self._log.index.recent(txn, self.head).rows()
+            self._filing.rows[keys.BY_CONTEXT] = dict(self._log.index.recent(txn, self.head).rows())
             self._flush(txn, self._position)
 
     def committed(self) -> None:
@@ -181,19 +180,18 @@ class Appender:
         digest = sha256(framed).digest()
         self._chain = sha256(self._chain + digest).digest()
         key = keys.pack_u64(position)
-        rows[keys.COMMITS].append((key, digest + framed))
+        rows[keys.COMMITS][key] = digest + framed
         self._recent.add(context_key, framed[frame.FRAME_CONTEXT_VERSION], key)
         if commit_id is not None:
             value = keys.commit_id_value(position, _request_digest(request))
-            rows[keys.COMMIT_IDS].append((context_key + commit_id, value))
+            rows[keys.COMMIT_IDS][context_key + commit_id] = value
 
     def _flush(self, txn: lmdb.Transaction, indexed: int | None = None) -> None:
-        """Write the rows that wait, before anything is read through ``txn``."""
+        """Write the rows that wait, before commits are read through ``txn``."""
         self._filing.write(txn, self._pending_head(self.head.indexed if indexed is None else indexed))
 
     def _known_commit(self, txn: lmdb.Transaction, request: Request, commit_id: bytes) -> Committed | None:
-        self._flush(txn)
-        stored = txn.get(request.context_key + commit_id, db=self._log.databases[keys.COMMIT_IDS])
+        stored = self._filing.get(txn, keys.COMMIT_IDS, request.context_key + commit_id)
         if stored is None:
             return None
         position, digest = keys.split_commit_id_value(stored)
@@ -205,6 +203,7 @@ class Appender:
                 commit_id=request.append.commit_id,
                 position=position,
             )
+        self._flush(txn)
         commit = self._log.commit_at(txn, position)
         return Committed(position, commit.last_version, commit.recorded_at, written=False)
 

@@ -1,12 +1,12 @@
 """Putting the rows of a transaction: which database each goes to, and when.
 
-Rows wait until something is read, or the transaction ends: writing many at once costs a third of writing
-each, since lmdb gives the interpreter's lock away at every put.
+Rows wait until commits are read, or the transaction ends: writing many at once costs a third of writing
+each, since lmdb gives the interpreter's lock away at every put, and the head is written once.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 
 import lmdb
 
@@ -24,7 +24,7 @@ class Filing:
 
     def __init__(self, log: Log) -> None:
         self._log = log
-        self.rows: dict[bytes, list[Item]] = {name: [] for name in keys.DATABASES}
+        self.rows: dict[bytes, dict[bytes, bytes]] = {name: {} for name in keys.DATABASES}
         self._beside: list[Item] = []
         self._beside_bytes = 0
         self._commits = 0
@@ -40,15 +40,20 @@ class Filing:
         self._beside = list(beside_head(txn))
         self._beside_bytes = _page_bytes(self._beside)
 
+    def get(self, txn: lmdb.Transaction, name: bytes, key: bytes) -> bytes | None:
+        """What a database has under a key, once all is written."""
+        waiting = self.rows[name].get(key)
+        return waiting or cast("bytes | None", txn.get(key, db=self._log.databases[name]))
+
     def write(self, txn: lmdb.Transaction, head: Head) -> None:
         """Write what waits, and the head that it leads to."""
         for name, rows in self.rows.items():
             if not rows:
                 continue
             if name == keys.COMMITS:
-                self._write_commits(txn, rows)
+                self._write_commits(txn, list(rows.items()))
             else:
-                self._put(txn, name, rows)
+                self._put(txn, name, list(rows.items()))
             rows.clear()
         txn.put(keys.HEAD, keys.head_value(*head))
 

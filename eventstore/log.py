@@ -252,10 +252,7 @@ class Log(SharedEnvironment):
     def message_place(self, txn: lmdb.Transaction, message_id: UUID) -> tuple[UUID, int, bool] | None:
         """The context and version where a message was added, and whether it was streamed."""
         stored = cast("bytes | None", txn.get(message_id.bytes, db=self.databases[keys.MESSAGES]))
-        if stored is None:
-            return None
-        context_id, version, streamed = keys.split_message_value(stored)
-        return UUID(bytes=context_id), version, bool(streamed)
+        return None if stored is None else place_in(stored)
 
     def message_keys(self, txn: lmdb.Transaction) -> Iterator[bytes]:
         """The 16 bytes of every message's id, in order; lazily, within ``txn``. About a million a second."""
@@ -266,6 +263,12 @@ class Log(SharedEnvironment):
         """Whose history a context shares."""
         created = next(self.commit_of(txn, context_id, 1).events())
         return created.forked_from if isinstance(created, ContextCreated) else None
+
+
+def place_in(stored: bytes) -> tuple[UUID, int, bool]:
+    """The place of a message, as it is stored."""
+    context_id, version, streamed = keys.split_message_value(stored)
+    return UUID(bytes=context_id), version, bool(streamed)
 
 
 def context_not_found(context_id: UUID) -> NotFound:
