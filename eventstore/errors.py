@@ -25,6 +25,9 @@ CODES: Final[dict[str, Code]] = {
     "invalid_argument": Code(REFUSED, 422, "Correct the argument named in the message."),
     "ambiguous_id": Code(REFUSED, 422, "Give more characters of the id, or all of it."),
     "input_unreadable": Code(REFUSED, 422, "Check the file's name and permissions."),
+    "nothing_recognised": Code(
+        REFUSED, 422, "Check that it is the right place; --format insists on a format, and tells each file."
+    ),
     "empty_commit": Code(REFUSED, 422, "Append at least one event."),
     "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
     "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),

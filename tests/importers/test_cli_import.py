@@ -14,14 +14,15 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
+from eventstore.errors import Refused
 from turnlog.importers.conversation import Importer, Message, Problem
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source
 
 
 def detect(source: Source, insist: str | None) -> list[Importer]:
     importer = Plain()
     if insist not in (None, importer.format) or not importer.recognises(source):
-        raise Unreadable("", "nothing_recognised", "no such format here")
+        raise Refused("nothing_recognised", "no such format here")
     return [importer]
 
 

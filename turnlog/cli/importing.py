@@ -32,7 +32,7 @@ from turnlog.importers.job.report import ContextLine, FileLine, Header, Hear, Li
 from turnlog.importers.job.running import Order, look, run_import
 from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.job.undoing import undo as undo_all
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
@@ -151,11 +151,7 @@ def order_of(
     if report is not None and not report.absolute().parent.is_dir():
         raise Refused("invalid_argument", f"there is no directory for {one_line(str(report))}")
     read = Source(source)
-    try:
-        importers = tuple(detect(read, insist))
-    except Unreadable as error:
-        raise Refused("input_unreadable", f"{one_line(error.path)}: {one_line(error.reason)}") from error
-    return Order(read, importers, workspace, only, delete, report)
+    return Order(read, tuple(detect(read, insist)), workspace, only, delete, report)
 
 
 def check_places(source: Path, *others: Path) -> None:
