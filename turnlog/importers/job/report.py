@@ -27,7 +27,8 @@ LISTED_MAX: Final = 100
 class Header(msgspec.Struct, frozen=True, tag="import"):
     """The first line: what is imported, from where to where. ``is_file``: the source is one file.
 
-    ``delete``: the files that were verified are to be deleted afterwards.
+    ``delete``: the files that were verified are to be deleted afterwards. ``report``: where this report
+    is, in the backup.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Header(msgspec.Struct, frozen=True, tag="import"):
     backup: str | None
     dry_run: bool
     delete: bool
+    report: str | None
     started_at: str
 
 
