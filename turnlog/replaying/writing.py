@@ -8,12 +8,12 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.commits import Append, Committed
+from eventstore.commits import Committed
 from eventstore.errors import Refused
 from eventstore.store import EventStore
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
-from turnlog.replaying.ndjson import TurnlogNdjson
+from turnlog.replaying.ndjson import Placed, TurnlogNdjson
 from turnlog.replaying.transforming import Transform
 
 BATCH: Final = 100
@@ -21,11 +21,16 @@ BATCH: Final = 100
 
 
 class ReplayedLines(msgspec.Struct, tag="replayed"):
-    """What came of the commits: ``unchanged`` were there already, ``failed`` were refused."""
+    """What came of the commits.
+
+    ``unchanged`` were there already, ``dropped`` the transform left nothing of, ``failed`` were refused or
+    left out after one that could not be replayed. A commit that could not be read is among the problems.
+    """
 
     commits: int = 0
     written: int = 0
     unchanged: int = 0
+    dropped: int = 0
     failed: int = 0
     problems: int = 0
 
@@ -57,10 +62,14 @@ async def replay_lines(
 
     for batch in _batches(source, transform, told):
         done.commits += len(batch)
+        done.failed += sum(each.left_out for each in batch)
+        done.dropped += sum(each.append is None and not each.left_out for each in batch)
         progress(done.commits)
         if store is None:
             continue
-        for append, outcome in zip(batch, await store.append_many(batch), strict=True):
+        placed = [(each, each.append) for each in batch if each.append is not None]
+        outcomes = await store.append_many([append for _, append in placed])
+        for (each, append), outcome in zip(placed, outcomes, strict=True):
             if isinstance(outcome, Committed):
                 done.written += outcome.written
                 done.unchanged += not outcome.written
@@ -70,14 +79,14 @@ async def replay_lines(
             done.failed += 1
             if append.context_id not in refused:
                 refused.add(append.context_id)
-                hear(Problem(source.root.name, outcome.code, outcome.message, None, append.context_id))
+                hear(Problem(each.path, outcome.code, outcome.message, each.place, append.context_id))
     return done
 
 
 def _batches(
     source: Source, transform: Transform | None, told: Callable[[Problem], None]
-) -> Iterator[list[Append]]:
-    batch: list[Append] = []
+) -> Iterator[list[Placed]]:
+    batch: list[Placed] = []
     for item in TurnlogNdjson().commits(source, transform):
         if isinstance(item, Problem):
             told(item)
