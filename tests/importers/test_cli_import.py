@@ -163,6 +163,16 @@ def test_only_and_workspace(terminal: Terminal, source: Path) -> None:
     assert terminal("import", source, "--yes", "--only", "nonsense").code == 2
 
 
+def test_a_context_that_is_not_in_the_source_is_not_found(terminal: Terminal, source: Path) -> None:
+    missing = str(identifier("missing"))
+    ran = terminal("import", source, "--yes", "--only", str(identifier(0)), missing)
+    assert ran.code == 3
+    assert f"problem the source has no context {missing} (context_not_found)" in ran.err
+    (source / "broken.conversation").write_bytes(b"\xc1")
+    write(source, [conversation(0, config={"prompt": "x" * 300_000})])
+    assert terminal("import", source, "--yes", "--only", str(identifier(0)), missing).code == 1
+
+
 def test_a_deleted_source_comes_back_when_the_import_is_undone(
     terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

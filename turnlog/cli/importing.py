@@ -17,7 +17,7 @@ from cyclopts import Parameter
 from rich.text import Text
 
 from eventstore.directory import make_directory
-from eventstore.errors import Refused
+from eventstore.errors import CODES, Refused
 from turnlog.cli.access import reading, writing
 from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
@@ -67,7 +67,8 @@ async def import_(
         dry_run: say what was found and what would happen; write nothing.
         backup_dir: where the copy of the source goes, and the report.
         delete_source: delete the files whose contexts are all verified.
-        only: the ids of the contexts to import; all unless given.
+        only: the ids of the contexts to import; all unless given. Ends with 3 if one is not there and
+            nothing else failed.
         workspace: where the contexts go; where the source has them unless given.
         report: a file for the report, beside the one in the backup.
         transform: for our own ndjson, a function of yours as MODULE:FUNCTION: it is given each event, and
@@ -205,6 +206,8 @@ def answer(output: Output, summary: Summary, *, dry: bool = False) -> int:
             output.line(f"deleted: {count(summary.files_deleted, 'source file')}")
         output.line(f"{count(summary.problems, 'problem')}, {count(summary.warnings, 'warning')}")
         output.say((f"in {duration(summary.duration_us)}", "faint"))
+    if summary.has_failed and summary.only_missing:
+        return CODES["context_not_found"].exit
     return 1 if summary.has_failed else 0
 
 
@@ -245,8 +248,8 @@ def _difference(difference: Difference) -> Text:
 
 
 def _problem(problem: Problem) -> str:
-    place = problem.path if problem.place is None else f"{problem.path} {problem.place}"
-    return f"{one_line(place)}: {one_line(problem.reason)}"
+    place = " ".join(filter(None, (problem.path, problem.place)))
+    return one_line(f"{place}: {problem.reason}" if place else problem.reason)
 
 
 def emitter(output: Output) -> Hear:
