@@ -77,7 +77,8 @@ async def test_commits_get_their_positions_and_share_a_transaction(store: EventS
     ]
     assert store.acknowledged == 5
     await store.append(D, [MARK])
-    assert heard[0] == (1, 5)
+    assert (1, 5) in heard  # after what the first append told, if that came late
+    assert not any(1 < position < 5 for _, position in heard)
     assert len({commit.recorded_at for commit in store.read(1, to=5)}) == 1
     assert together(store) == [False, False, True, True, True, False]
     with store.log.reading() as txn:
