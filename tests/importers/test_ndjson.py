@@ -51,15 +51,11 @@ async def exported(path: Path, *contexts: UUID) -> bytes:
         return b"".join(lines(store, with_sources(store, [*contexts]) if contexts else None))
 
 
-def appends_of(items: list[Placed | Problem]) -> list[Append]:
-    """What is to be written of what the importer gives."""
-    return [item.append for item in items if isinstance(item, Placed) and item.append is not None]
-
-
 def taken(source: Path, transform: Transform | None = None) -> tuple[list[Append], list[Problem]]:
     """What the importer gives of a file or folder."""
     items = list(TurnlogNdjson().commits(Source(source), transform))
-    return appends_of(items), [item for item in items if isinstance(item, Problem)]
+    appends = [item.append for item in items if isinstance(item, Placed)]
+    return appends, [item for item in items if isinstance(item, Problem)]
 
 
 async def replayed(tmp: Path, content: bytes, name: str = "again") -> bytes:
@@ -328,7 +324,7 @@ def test_an_event_of_a_retired_tag_goes_through_the_upcasters(tmp_path: Path) ->
     (tmp_path / "x.ndjson").write_bytes(b"".join(rows))
     chain = Chain([Upcaster("custom.noted", 1 << 20, "custom.recorded", convert)])
     items = list(TurnlogNdjson(chain).commits(Source(tmp_path / "x.ndjson")))
-    appends = appends_of(items)
+    appends = [item.append for item in items if isinstance(item, Placed)]
     assert appends[1].events == (CustomRecorded("one"), CustomRecorded("two"))
     assert taken(tmp_path / "x.ndjson")[1][0].code == "not_an_event"
 

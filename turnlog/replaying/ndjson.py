@@ -7,7 +7,7 @@ with a line that cannot be read exactly is reported and left out, and so is what
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
@@ -27,15 +27,24 @@ from turnlog.replaying.transforming import Replay, Transform
 
 
 class Placed(NamedTuple):
-    """A commit and where its first line is.
+    """An append that writes a commit again, and where the commit's first line is.
 
-    ``append`` writes it again; it is None for one that the transform drops, or that is ``left_out``.
+    ``together``: only together with the one before it.
     """
 
     path: str
     place: str
-    append: Append | None
-    left_out: bool = False
+    append: Append
+    together: bool
+
+
+class Unwritten(NamedTuple):
+    """A commit that the transform drops or, if it is ``left_out``, that cannot be replayed."""
+
+    left_out: bool
+
+
+Item: TypeAlias = Placed | Unwritten | Problem
 
 
 class TurnlogNdjson:
@@ -50,7 +59,7 @@ class TurnlogNdjson:
         """Whether a file in it begins with our first line."""
         return any(line_reading.is_ours(source, name) for name in source.files())
 
-    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Placed | Problem]:
+    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Item]:
         """Everything in it, in an order in which it can be appended: a fork after its source.
 
         Memory holds a commit; of several files also the version of each context. Never raises for what it
@@ -109,7 +118,7 @@ class _File:
         self._released = False
         self._left_out: dict[UUID, int] = {}
 
-    def read(self, versions: dict[UUID, int] | None) -> Iterator[Placed | Problem]:
+    def read(self, versions: dict[UUID, int] | None) -> Iterator[Item]:
         """The appends and problems, up to a fork whose source is not in ``versions`` yet."""
         while (item := self._held or next(self._items, None)) is not None:
             self._held = None
@@ -117,7 +126,7 @@ class _File:
                 yield item
             elif item.context_id in self._left_out:
                 self._left_out[item.context_id] += 1
-                yield self._placed(item, None, left_out=True)
+                yield Unwritten(left_out=True)
             elif versions is not None and not self._released and _lacks_source(item.events[0], versions):
                 self._held = item
                 return
@@ -133,7 +142,7 @@ class _File:
         """Let the fork that it stands at pass, whatever there is of its source."""
         self._released = True
 
-    def _append(self, commit: _Commit) -> Iterator[Placed | Problem]:
+    def _append(self, commit: _Commit) -> Iterator[Item]:
         context_id, first_version, records = commit.context_id, commit.line.version, pack(commit.events)
         facts = marked(context_id, first_version, commit.facts)
         if facts.metadata == commit.facts.metadata:
@@ -147,17 +156,23 @@ class _File:
             digest = facts.request_digest
             if digest is None and commit.line.commit_id is not None:
                 digest = request_digest(records, commit.line.metadata)
-            append = self._replay.append(
-                context_id, first_version, records, facts.commit_id, facts.metadata, digest
+            replayed = self._replay.append(
+                context_id,
+                first_version,
+                records,
+                facts.commit_id,
+                facts.metadata,
+                digest,
+                together=commit.line.together,
             )
         except Refused as error:
             yield self._left(context_id, commit.number, error.code, error.message)
-            yield self._placed(commit, None, left_out=True)
+            yield Unwritten(left_out=True)
             return
-        yield self._placed(commit, append)
-
-    def _placed(self, commit: _Commit, append: Append | None, *, left_out: bool = False) -> Placed:
-        return Placed(self._name, f"line {commit.number}", append, left_out)
+        if replayed is None:
+            yield Unwritten(left_out=False)
+        else:
+            yield Placed(self._name, f"line {commit.number}", replayed.append, replayed.together)
 
     def _read(self) -> Iterator[_Commit | Problem]:
         try:
@@ -231,7 +246,7 @@ def _misplaced(commit: _Commit | None, number: int, line: Line, size: int) -> Ba
             return bad("commit_too_large", f"a commit takes at most {COMMIT_EVENTS_MAX:,} events")
         return None
     facts = (line.context_id, line.recorded_at, line.events, line.commit_id)
-    more = (line.request_digest, line.metadata)
+    more = (line.request_digest, line.metadata, line.together or None)
     if any(fact is not None for fact in (*facts, *more)) or line.version != commit.line.version + len(
         commit.events
     ):

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from eventstore.commits import Committed
-from eventstore.errors import Refused
+from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
-from turnlog.replaying.ndjson import Placed, TurnlogNdjson
+from turnlog.replaying.ndjson import Item, Placed, TurnlogNdjson, Unwritten
 from turnlog.replaying.transforming import Transform
 
 BATCH: Final = 100
-"""Commits that are written at once: they share a sync, and memory holds them."""
+"""Commits that are written at once, unless more stand together: they share a sync, and memory holds them."""
 
 
 class ReplayedLines(msgspec.Struct, tag="replayed"):
@@ -56,20 +56,21 @@ async def replay_lines(
     done = ReplayedLines()
     refused: set[UUID] = set()
 
-    def told(problem: Problem) -> None:
-        done.problems += not problem.warning
-        hear(problem)
+    def told(item: Problem | Unwritten) -> None:
+        if isinstance(item, Problem):
+            done.problems += not item.warning
+            hear(item)
+        else:
+            done.commits += 1
+            done.failed += item.left_out
+            done.dropped += not item.left_out
 
-    for batch in _batches(source, transform, told):
-        done.commits += len(batch)
-        done.failed += sum(each.left_out for each in batch)
-        done.dropped += sum(each.append is None and not each.left_out for each in batch)
+    for batch in _batches(_groups(TurnlogNdjson().commits(source, transform), told)):
+        done.commits += sum(map(len, batch))
         progress(done.commits)
         if store is None:
             continue
-        placed = [(each, each.append) for each in batch if each.append is not None]
-        outcomes = await store.append_many([append for _, append in placed])
-        for (each, append), outcome in zip(placed, outcomes, strict=True):
+        for (path, place, append, _), outcome in await _written(store, batch):
             if isinstance(outcome, Committed):
                 done.written += outcome.written
                 done.unchanged += not outcome.written
@@ -79,21 +80,48 @@ async def replay_lines(
             done.failed += 1
             if append.context_id not in refused:
                 refused.add(append.context_id)
-                hear(Problem(each.path, outcome.code, outcome.message, each.place, append.context_id))
+                hear(Problem(path, outcome.code, outcome.message, place, append.context_id))
     return done
 
 
-def _batches(
-    source: Source, transform: Transform | None, told: Callable[[Problem], None]
-) -> Iterator[list[Placed]]:
-    batch: list[Placed] = []
-    for item in TurnlogNdjson().commits(source, transform):
-        if isinstance(item, Problem):
-            told(item)
-            continue
-        batch.append(item)
-        if len(batch) >= BATCH:
+async def _written(
+    store: EventStore, batch: list[list[Placed]]
+) -> list[tuple[Placed, Committed | TurnlogError]]:
+    placed = [each for group in batch for each in group]
+    appends = [each.append for each in placed]
+    if len(batch) == len(appends):
+        return list(zip(placed, await store.append_many(appends), strict=True))
+    try:
+        return list(zip(placed, await store.append_together(appends), strict=True))
+    except Refused as refused:
+        return [(each, refused) for each in placed]
+
+
+def _batches(groups: Iterator[list[Placed]]) -> Iterator[list[list[Placed]]]:
+    """Some groups of one each, or one of several."""
+    batch: list[list[Placed]] = []
+    for group in groups:
+        if batch and (len(group) > 1 or len(batch) >= BATCH):
+            yield batch
+            batch = []
+        batch.append(group)
+        if len(group) > 1:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _groups(items: Iterable[Item], told: Callable[[Problem | Unwritten], None]) -> Iterator[list[Placed]]:
+    """What is to be written together: each by itself, mostly."""
+    group: list[Placed] = []
+    for item in items:
+        if not isinstance(item, Placed):
+            told(item)
+            continue
+        if group and not item.together:
+            yield group
+            group = []
+        group.append(item)
+    if group:
+        yield group
