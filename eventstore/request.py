@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -10,14 +11,15 @@ from eventstore import body, validation
 from eventstore.body import Prepared
 from eventstore.commits import Append, pack
 from eventstore.errors import Refused
-from eventstore.events import ChunkReceived
-from eventstore.limits import TOGETHER_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.events import ChunkReceived, ChunkRun
+from eventstore.limits import EVENTS_AT_ONCE, TOGETHER_BYTES_MAX, TRANSACTION_REQUESTS_MAX
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """``future`` gets the outcome. The collector need not look: what refers to a request ends with it.
 
-    ``rest``: the requests that are to be written together with this one, or not at all. ``bytes``: of all.
+    ``rest``: the requests that are to be written together with this one, or not at all; they are encoded and
+    nothing else (``unpacked``). ``bytes``: of all.
     """
 
     append: Append
@@ -29,8 +31,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     rest: tuple[Request, ...] = ()
 
 
-def make_request(append: Append, future: Any, rest: tuple[Append, ...] = ()) -> Request:
-    """Check and encode an append, and the ``rest`` that is to be written together with it.
+def make_request(append: Append, future: Any, rest: Iterable[Append] = ()) -> Request:
+    """Check and encode an append, and the ``rest`` that is to be written together with it, one by one.
 
     Raises ``Refused``, also for a rest of another context and for more than can be written together.
     """
@@ -46,13 +48,38 @@ def make_request(append: Append, future: Any, rest: tuple[Append, ...] = ()) -> 
     return _with_rest(request, rest) if rest else request
 
 
-def _with_rest(first: Request, rest: tuple[Append, ...]) -> Request:
+def takes_long(append: Append) -> bool:
+    """Whether it has more than ``EVENTS_AT_ONCE`` events, those in runs counted."""
+    count = len(append.events)
+    for event in append.events:
+        if type(event) is ChunkRun and type(event.deltas) is tuple:  # what is none is refused with the rest
+            count += len(event.deltas)
+    return count > EVENTS_AT_ONCE
+
+
+def unpacked(request: Request) -> Request:
+    """One of a request's ``rest``, with the records that are encoded in it."""
+    records = body.decode_body(request.prepared.body).records
+    prepared = msgspec.structs.replace(request.prepared, records=records)
+    return msgspec.structs.replace(request, prepared=prepared)
+
+
+def _packed(request: Request) -> Request:
+    """A request whose events are in its bytes alone: as objects they take ten times the memory."""
+    return msgspec.structs.replace(
+        request,
+        append=msgspec.structs.replace(request.append, events=()),
+        prepared=msgspec.structs.replace(request.prepared, records=()),
+    )
+
+
+def _with_rest(first: Request, rest: Iterable[Append]) -> Request:
     requests: list[Request] = []
     size = first.bytes
     for append in rest:
         if append.context_id != first.append.context_id:
             raise Refused("invalid_argument", "what is appended together is of one context")
-        requests.append(make_request(append, first.future))
+        requests.append(_packed(make_request(append, first.future)))
         size += requests[-1].bytes
         if size > TOGETHER_BYTES_MAX or len(requests) >= TRANSACTION_REQUESTS_MAX:
             raise Refused(

@@ -97,7 +97,9 @@ def _has_bytes(path: Path) -> bool:
 
 
 def _connected(path: Path, how: str) -> sqlite3.Connection:
-    database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
+    uri = f"file:{quote(str(path.absolute()))}?{how}"
+    # Which thread asks for the next conversation may change; two never do at once.
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     database.row_factory = sqlite3.Row
     database.text_factory = _text
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):  # it may be a trap

@@ -28,6 +28,9 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 CHUNK_BYTES: Final = 16
 """What a chunk takes in a run beside its text, at most."""
 
+PIECE_CHUNKS: Final = 1_000
+"""Chunks that are encoded, or made a run, at once: a fraction of a millisecond."""
+
 UTF8_BYTES_MAX: Final = 4
 """Of a character."""
 
@@ -51,13 +54,30 @@ class Copy(msgspec.Struct, frozen=True):
 
 def bytes_of(conversation: Conversation) -> int:
     """What a conversation takes. Raises as ``sized`` does."""
-    return len(_encoder.encode(conversation))
+    return sum(map(len, _encoded(conversation)))
 
 
 def digest_of(conversation: Conversation) -> str:
     """What makes two copies the same: all that they say, and not where they were found."""
-    said = msgspec.structs.replace(conversation, origin="", warnings=(), files=())
-    return sha256(_encoder.encode(said)).hexdigest()[:32]
+    digest = sha256()
+    for piece in _encoded(msgspec.structs.replace(conversation, origin="", warnings=(), files=())):
+        digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def _encoded(conversation: Conversation) -> Iterator[bytes]:
+    """A conversation in pieces: whole it would be in memory twice, and hold the interpreter's lock."""
+    yield _encoder.encode(msgspec.structs.replace(conversation, messages=(), kept=()))
+    yield from map(_encoder.encode, conversation.kept)
+    for message in conversation.messages:
+        streamed = message.streamed
+        if streamed is None:
+            yield _encoder.encode(message)
+            continue
+        rest = msgspec.structs.replace(streamed, chunks=())
+        yield _encoder.encode(msgspec.structs.replace(message, streamed=rest))
+        for start in range(0, len(streamed.chunks), PIECE_CHUNKS):
+            yield _encoder.encode(streamed.chunks[start : start + PIECE_CHUNKS])
 
 
 def copies_in(attributes: dict[str, Json]) -> list[Copy]:
@@ -108,6 +128,11 @@ def branches_of(conversation: Conversation) -> dict[str, UUID | None]:
 def tags_of(conversation: Conversation) -> list[str]:
     """The tags as the log keeps them."""
     return list(conversation.tags)
+
+
+def events_of(message: Message) -> int:
+    """The events that a message takes."""
+    return 1 if message.streamed is None else 2 + len(message.streamed.chunks)
 
 
 def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:

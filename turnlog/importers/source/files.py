@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
-from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode
+from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable
+from turnlog.importers.source.pieces import Place, decode
 
 __all__ = ["FILE_BYTES_MAX", "Source", "Unreadable", "own_id", "stable_id", "uuid_of"]
 
@@ -87,9 +88,9 @@ class Source:
         except OSError as error:
             raise _refused(name, error) from error
 
-    def json(self, name: str) -> Any:
-        """A file as JSON. Raises ``Unreadable``."""
-        return decode(name, self.bytes(name))
+    def json(self, name: str, left: Place = ()) -> Any:
+        """A file as JSON; in a large one the values at ``left`` are ``Left``. Raises ``Unreadable``."""
+        return decode(name, self.bytes(name), left)
 
     def modified_us(self, name: str) -> int:
         """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""
