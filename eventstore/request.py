@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from eventstore import body, validation
@@ -31,11 +32,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     rest: tuple[Request, ...] = ()
 
 
-def make_request(append: Append, future: Any, rest: Iterable[Append] = ()) -> Request:
-    """Check and encode an append, and the ``rest`` that is to be written together with it, one by one.
-
-    Raises ``Refused``, also for a rest of another context and for more than can be written together.
-    """
+def make_request(append: Append, future: Any) -> Request:
+    """Check and encode an append. Raises ``Refused``."""
     prepared = _prepared_chunk(append)
     if prepared is not None:
         validation.check_arguments(append)
@@ -44,11 +42,27 @@ def make_request(append: Append, future: Any, rest: Iterable[Append] = ()) -> Re
         prepared = body.prepare(pack(append.events), append.metadata)
     commit_id = append.commit_id
     commit_key = commit_id.bytes if commit_id else None
-    request = Request(append, prepared, append.context_id.bytes, commit_key, future, len(prepared.body))
-    return _with_rest(request, rest) if rest else request
+    return Request(append, prepared, append.context_id.bytes, commit_key, future, len(prepared.body))
 
 
-def takes_long(append: Append) -> bool:
+def make_together(appends: Iterable[Append], future: Any) -> Request | None:
+    """Check and encode appends that are to be written together, one by one; None if there are none.
+
+    Raises ``Refused``, also for one of another context and for more than can be written together.
+    """
+    taken = iter(appends)
+    first = next(taken, None)
+    return None if first is None else _with_rest(make_request(first, future), taken)
+
+
+async def request_of(append: Append, future: Any) -> Request:
+    """What ``make_request`` gives; a long append is encoded by another thread. Raises ``Refused``."""
+    if _takes_long(append):
+        return await anyio.to_thread.run_sync(make_request, append, future)
+    return make_request(append, future)
+
+
+def _takes_long(append: Append) -> bool:
     """Whether it has more than ``EVENTS_AT_ONCE`` events, those in runs counted."""
     count = len(append.events)
     for event in append.events:

@@ -23,7 +23,7 @@ from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox, settled
 from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES
 from eventstore.log import Log
-from eventstore.request import Request, make_request, takes_long
+from eventstore.request import Request, make_together, request_of
 from eventstore.statistics import StoreStatistics, gather
 from eventstore.stored import Head
 from eventstore.subscription import Signal, one_by_one, pages
@@ -129,12 +129,13 @@ class EventStore:
 
         Each has its own position; they become visible in one step, to readers, subscribers and views.
         Durability, cancellation and errors as in ``append``; the first that is refused is told. Repeating it
-        with the same commit ids returns the first outcomes. Another thread takes all but the first of them.
+        with the same commit ids returns the first outcomes. Another thread takes them, one at a time.
         """
-        taken = iter(appends)
-        first = next(taken, None)
-        outcome: Committed | list[Committed]
-        outcome = [] if first is None else await (await self._send(first, taken))
+        self._check_writable()
+        request = await anyio.to_thread.run_sync(make_together, appends, self._loop.create_future())
+        if request is None:
+            return []
+        outcome: Committed | list[Committed] = await (await self._put(request))
         return outcome if isinstance(outcome, list) else [outcome]
 
     async def append_many(self, appends: Iterable[Append]) -> list[Committed | TurnlogError]:
@@ -156,20 +157,18 @@ class EventStore:
                     outcome.cancel()  # nobody is left to hear of it
             raise
 
-    async def _send(self, append: Append, rest: Iterable[Append] = ()) -> asyncio.Future[Any]:
+    async def _send(self, append: Append) -> asyncio.Future[Any]:
         """Hand an append to the writer, once there is room; returns what its outcome comes by."""
         self._check_writable()
-        future = self._loop.create_future()
-        if rest or takes_long(append):
-            request = await anyio.to_thread.run_sync(make_request, append, future, rest)
-            self._check_writable()
-        else:
-            request = make_request(append, future)
+        return await self._put(await request_of(append, self._loop.create_future()))
+
+    async def _put(self, request: Request) -> asyncio.Future[Any]:
+        self._check_writable()
         if not self._inbox.has_room():
             await self._inbox.wait_for_room(request)
             self._check_writable()
         self._inbox.put(request)
-        return future
+        return request.future
 
     def _check_writable(self) -> None:
         if self._closed:

@@ -328,7 +328,7 @@ async def test_an_interrupted_import_is_gone_on_with_and_undone_whole(log: Turnl
                 yield item
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(batches, "BATCH_CONTEXTS", 2)
+        patched.setattr(reading, "BATCH_CONTEXTS", 2)
         with pytest.raises(KeyboardInterrupt):
             await run(log, source, Interrupted())
     (cut,) = source.parent.glob("backups/*/report-1.ndjson")

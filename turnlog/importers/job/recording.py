@@ -29,7 +29,7 @@ CHUNK_BYTES: Final = 16
 """What a chunk takes in a run beside its text, at most."""
 
 PIECE_CHUNKS: Final = 1_000
-"""Chunks that are encoded, or made a run, at once: a fraction of a millisecond."""
+"""Chunks that are encoded at once: a fraction of a millisecond."""
 
 UTF8_BYTES_MAX: Final = 4
 """Of a character."""
@@ -138,8 +138,7 @@ def events_of(message: Message) -> int:
 def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:
     """What chunks add up to; those alike are joined first, but for notes, which are objects."""
     pieces: list[tuple[Kind, str | None, str]] = []
-    for _, group in groupby(chunks, _KIND_AND_PART):
-        alike = list(group)
+    for alike in _alike(chunks):
         first, deltas = alike[0], [chunk.delta for chunk in alike]
         for text in deltas if first.kind == "other" else ["".join(deltas)]:
             pieces.append((first.kind, first.part, text))  # noqa: PERF401 -- a comprehension loses the type
@@ -199,17 +198,24 @@ def _end(message: Message, streamed: Streamed) -> StreamFinalized:
 def _runs(message_id: UUID, chunks: tuple[Chunk, ...]) -> Iterator[tuple[ChunkRun, int]]:
     """Chunks as runs: a new one where kind or part changes, or a commit would be full."""
     sequence = 1
-    for _, alike in groupby(chunks, _KIND_AND_PART):
-        for run, size in _halved(list(alike)):
+    for alike in _alike(chunks):
+        for run, size in _halved(alike):
             yield _run(message_id, sequence, run), size
             sequence += len(run)
+
+
+def _alike(chunks: tuple[Chunk, ...]) -> Iterator[list[Chunk]]:
+    """Chunks that follow each other and are of one kind and part, as many as fit into a commit."""
+    for start in range(0, len(chunks), COMMIT_EVENTS_MAX):
+        for _, alike in groupby(chunks[start : start + COMMIT_EVENTS_MAX], _KIND_AND_PART):
+            yield list(alike)
 
 
 def _halved(chunks: list[Chunk]) -> Iterator[tuple[list[Chunk], int]]:
     """Chunks in halves of halves until each fits into a commit, with its bytes at most."""
     characters = sum([len(chunk.delta) for chunk in chunks])
     size = CHUNK_BYTES * len(chunks) + UTF8_BYTES_MAX * characters
-    if len(chunks) > 1 and (size > COMMIT_BYTES or len(chunks) > COMMIT_EVENTS_MAX):
+    if len(chunks) > 1 and size > COMMIT_BYTES:
         middle = len(chunks) // 2
         yield from _halved(chunks[:middle])
         yield from _halved(chunks[middle:])

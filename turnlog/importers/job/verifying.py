@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
 
+import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
@@ -27,7 +28,7 @@ from turnlog.importers.job.recording import (
 )
 
 PAGE_MESSAGES: Final = 1_000
-PAGE_CHUNKS: Final = 10_000
+PAGE_CHUNKS: Final = 1_000
 
 BODIES: Final = 32
 BODIES_BYTES: Final = 4 * 1024 * 1024
@@ -303,6 +304,7 @@ async def _compare_stream(
             for sequence, (chunk, there) in enumerate(zip(some, page.chunks, strict=False), reached + 1):
                 _compare_chunk(key, chunk, there, sequence, compares_times, findings)
         reached += len(page.chunks)
+        await anyio.lowlevel.checkpoint()
 
 
 def _compare_chunk(
