@@ -37,8 +37,11 @@ AtMessageQuery: TypeAlias = Annotated[
 BranchQuery: TypeAlias = Annotated[
     str | None, QueryParameter(max_length=100, description="A branch; the active one unless given.")
 ]
+ITEMS_MAX: Final = 500
+"""Of a page: to answer with more would hold up everybody else for longer than ten milliseconds."""
+
 LimitQuery: TypeAlias = Annotated[
-    int, QueryParameter(ge=1, le=1_000, description="Items of the page at most.")
+    int, QueryParameter(ge=1, le=ITEMS_MAX, description="Items of the page at most.")
 ]
 CursorQuery: TypeAlias = Annotated[
     str | None, QueryParameter(max_length=1_000, description="`next_cursor` of the page before.")

@@ -21,6 +21,7 @@ from turnlog.service.answers import Answer, Written, written
 from turnlog.service.conditions import at_least, commit_id
 from turnlog.service.requests import (
     ID,
+    ITEMS_MAX,
     AppendMessage,
     AtMessageQuery,
     AtPositionQuery,
@@ -122,7 +123,7 @@ async def list_messages(
     before: PlaceQuery = None,
     after: PlaceQuery = None,
     last: Annotated[
-        int | None, QueryParameter(ge=1, le=1_000, description="The newest, as many as this.")
+        int | None, QueryParameter(ge=1, le=ITEMS_MAX, description="The newest, as many as this.")
     ] = None,
     include: Annotated[
         Literal["body"] | None, QueryParameter(description="Their content too; then at most 100.")

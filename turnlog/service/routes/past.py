@@ -65,7 +65,7 @@ async def read_diff(
     to: Annotated[
         str, QueryParameter(max_length=100, description="Another moment.", schema_extra=MOMENTS)
     ] = "now",
-    limit: LimitQuery = 1_000,
+    limit: LimitQuery = 200,
 ) -> Answer[Diff]:
     """What differs between two moments, in either order: metadata, state, branches, messages, streams."""
     context = access.context(context_id)
