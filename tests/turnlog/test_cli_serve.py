@@ -187,8 +187,13 @@ def expose(path: Path) -> None:
     path.chmod(0o644)
 
 
+def lose(path: Path) -> None:
+    path.unlink()
+
+
 @pytest.mark.parametrize(
-    ("harmed", "code", "exit_code"), [(harm, "keys_damaged", 5), (expose, "keys_exposed", 2)]
+    ("harmed", "code", "exit_code"),
+    [(harm, "keys_damaged", 5), (lose, "keys_damaged", 5), (expose, "keys_exposed", 2)],
 )
 def test_keys_that_cannot_be_trusted_end_it(
     harmed: Callable[[Path], None],
