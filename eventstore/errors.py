@@ -80,7 +80,7 @@ CODES: Final[dict[str, Code]] = {
     "head_is_not_parent": Code(CONFLICT, 409, "Name the parent explicitly, or start a branch."),
     "fork_source_not_found": Code(CONFLICT, 409, "Fork from a version that exists."),
     "stream_not_found": Code(CONFLICT, 409, "Start the stream first."),
-    "stream_finalized": Code(CONFLICT, 409, "A finalized stream takes no more chunks."),
+    "stream_finalized": Code(CONFLICT, 409, "It is finalized already: it takes no chunks and no other end."),
     "stream_not_open": Code(CONFLICT, 409, "This message was not streamed."),
     "raw_not_kept": Code(
         CONFLICT, 409, "Read it in another dialect; record with keep_raw to have its bytes."
@@ -109,7 +109,7 @@ CODES: Final[dict[str, Code]] = {
     "disk_full": Code(UNAVAILABLE, 507, "Free disk space; reads go on."),
     "storage_failed": Code(UNAVAILABLE, 503, "Check the disk and the permissions of the directory."),
     "backup_failed": Code(UNAVAILABLE, 503, "Free disk space, or choose another --backup-dir."),
-    "writer_locked": Code(UNAVAILABLE, 503, "Stop the other process, or open read-only."),
+    "writer_locked": Code(UNAVAILABLE, 503, "Stop that process, or write over HTTP if it is the service."),
     "wrong_event_loop": Code(UNAVAILABLE, 500, "Use the store on the event loop that opened it."),
     "already_open": Code(UNAVAILABLE, 500, "Use the store that this process has opened."),
     "forked_process": Code(UNAVAILABLE, 500, "Open the store after forking, in the child itself."),
