@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, NamedTuple, Never, TypeAlias
+from typing import Final, NamedTuple, Never, NoReturn, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -73,7 +73,7 @@ class Resolved(NamedTuple):
     position: int
 
 
-def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:
+def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:  # noqa: RET503 -- the last case raises
     """Which version of a context a moment means. It costs the same however long the context is.
 
     Its position may be above the snapshot's: then the views are to be waited for. Raises ``NotFound``:
@@ -105,12 +105,12 @@ def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:
                 raise message_not_found(moment.message_id, context_id=context_id)
             return _at_version(snapshot, context_id, place[1])
         case _:
-            raise _no_moment(moment)
+            _refuse(moment)
 
 
-def _no_moment(other: Never) -> Refused:
+def _refuse(other: Never) -> NoReturn:
     """What the types exclude, callers without a type checker give: most often a bare version."""
-    return Refused(
+    raise Refused(
         "invalid_argument",
         f"a moment is NOW, AtVersion(1), AtPosition(90), AtTime(...) or AtMessage(...), not {other!r:.50}; "
         'the command line writes them as "now", "v1", "p90"',
