@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from hashlib import sha256
+from itertools import chain
 from typing import Final, cast
 from uuid import UUID
 
@@ -35,7 +36,7 @@ from eventstore.known import Known
 from eventstore.limits import SNAPSHOT_EVENTS, UNINDEXED_COMMITS_MAX
 from eventstore.log import Log
 from eventstore.models import Models
-from eventstore.request import Request
+from eventstore.request import Request, unpacked
 from eventstore.rules import check
 from eventstore.stored import Head
 from eventstore.units import Clock
@@ -88,7 +89,7 @@ class Appender:
     def append_together(self, txn: lmdb.Transaction, request: Request) -> list[Committed]:
         """Put several commits. When one is refused, abort the transaction and ``forget``."""
         before, outcomes = self._position, list[Committed]()
-        for each in (request, *request.rest):
+        for each in chain((request,), map(unpacked, request.rest)):
             outcomes.append(self.append(txn, each, together=self._position > before))
             self._flush(txn)  # memory holds one: each may be as large as a commit can be
         return outcomes

@@ -77,7 +77,7 @@ BESIDE_HEAD_AT_ONCE_MAX: Final = 4
 costs is shared, and putting each twice costs more."""
 
 EVENTS_AT_ONCE: Final = 1_000
-"""Events of an append that are checked and encoded on the loop, 5 us each; more go to a thread meanwhile."""
+"""Events of an append, those in runs too, that are checked and encoded on the loop; more go to a thread."""
 
 PAGE_COMMITS: Final = 256
 """Commits read at once, a few milliseconds: others wait for their turn on the loop meanwhile, and long

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+import anyio.to_thread
 import msgspec
 
 from eventstore import body, validation
 from eventstore.body import Prepared
 from eventstore.commits import Append, pack
 from eventstore.errors import Refused
-from eventstore.events import ChunkReceived
-from eventstore.limits import TOGETHER_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.events import ChunkReceived, ChunkRun
+from eventstore.limits import EVENTS_AT_ONCE, TOGETHER_BYTES_MAX, TRANSACTION_REQUESTS_MAX
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """``future`` gets the outcome. The collector need not look: what refers to a request ends with it.
 
-    ``rest``: the requests that are to be written together with this one, or not at all. ``bytes``: of all.
+    ``rest``: the requests that are to be written together with this one, or not at all; they are encoded and
+    nothing else (``unpacked``). ``bytes``: of all.
     """
 
     append: Append
@@ -29,11 +32,8 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     rest: tuple[Request, ...] = ()
 
 
-def make_request(append: Append, future: Any, rest: tuple[Append, ...] = ()) -> Request:
-    """Check and encode an append, and the ``rest`` that is to be written together with it.
-
-    Raises ``Refused``, also for a rest of another context and for more than can be written together.
-    """
+def make_request(append: Append, future: Any) -> Request:
+    """Check and encode an append. Raises ``Refused``."""
     prepared = _prepared_chunk(append)
     if prepared is not None:
         validation.check_arguments(append)
@@ -42,17 +42,58 @@ def make_request(append: Append, future: Any, rest: tuple[Append, ...] = ()) -> 
         prepared = body.prepare(pack(append.events), append.metadata)
     commit_id = append.commit_id
     commit_key = commit_id.bytes if commit_id else None
-    request = Request(append, prepared, append.context_id.bytes, commit_key, future, len(prepared.body))
-    return _with_rest(request, rest) if rest else request
+    return Request(append, prepared, append.context_id.bytes, commit_key, future, len(prepared.body))
 
 
-def _with_rest(first: Request, rest: tuple[Append, ...]) -> Request:
+def make_together(appends: Iterable[Append], future: Any) -> Request | None:
+    """Check and encode appends that are to be written together, one by one; None if there are none.
+
+    Raises ``Refused``, also for one of another context and for more than can be written together.
+    """
+    taken = iter(appends)
+    first = next(taken, None)
+    return None if first is None else _with_rest(make_request(first, future), taken)
+
+
+async def request_of(append: Append, future: Any) -> Request:
+    """What ``make_request`` gives; a long append is encoded by another thread. Raises ``Refused``."""
+    if _takes_long(append):
+        return await anyio.to_thread.run_sync(make_request, append, future)
+    return make_request(append, future)
+
+
+def _takes_long(append: Append) -> bool:
+    """Whether it has more than ``EVENTS_AT_ONCE`` events, those in runs counted."""
+    count = len(append.events)
+    for event in append.events:
+        if type(event) is ChunkRun and type(event.deltas) is tuple:  # what is none is refused with the rest
+            count += len(event.deltas)
+    return count > EVENTS_AT_ONCE
+
+
+def unpacked(request: Request) -> Request:
+    """One of a request's ``rest``, with the records that are encoded in it."""
+    records = body.decode_body(request.prepared.body).records
+    prepared = msgspec.structs.replace(request.prepared, records=records)
+    return msgspec.structs.replace(request, prepared=prepared)
+
+
+def _packed(request: Request) -> Request:
+    """A request whose events are in its bytes alone: as objects they take ten times the memory."""
+    return msgspec.structs.replace(
+        request,
+        append=msgspec.structs.replace(request.append, events=()),
+        prepared=msgspec.structs.replace(request.prepared, records=()),
+    )
+
+
+def _with_rest(first: Request, rest: Iterable[Append]) -> Request:
     requests: list[Request] = []
     size = first.bytes
     for append in rest:
         if append.context_id != first.append.context_id:
             raise Refused("invalid_argument", "what is appended together is of one context")
-        requests.append(make_request(append, first.future))
+        requests.append(_packed(make_request(append, first.future)))
         size += requests[-1].bytes
         if size > TOGETHER_BYTES_MAX or len(requests) >= TRANSACTION_REQUESTS_MAX:
             raise Refused(

@@ -26,7 +26,10 @@ _BYTES_MAX: Final = TRANSACTION_BYTES_MAX
 
 
 class Rewriter:
-    """Appends to a log, in transactions of up to ``limits.TRANSACTION_REQUESTS_MAX`` commits."""
+    """Appends to a log, in transactions of some ``limits.TRANSACTION_REQUESTS_MAX`` commits.
+
+    Those that became visible together share one, however many they are.
+    """
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -45,10 +48,10 @@ class Rewriter:
             request = make_request(append, None)
         except Refused as error:
             raise _at(error, position) from error
+        if not together and (len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX):
+            self._commit()
         self._waiting.append((request, recorded_at, position, together))
         self._bytes += request.bytes
-        if len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX:
-            self._commit()
 
     def finish(self) -> None:
         """Write what waits, and the index, so that whoever opens the log next need not."""

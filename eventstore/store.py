@@ -21,9 +21,9 @@ from eventstore.disk import Disk
 from eventstore.errors import TurnlogError, Unavailable
 from eventstore.events import ALL_BITS, Record
 from eventstore.inbox import Inbox, settled
-from eventstore.limits import COMMIT_EVENTS_MAX, EVENTS_AT_ONCE, FREE_BYTES_LOW, MAP_BYTES
+from eventstore.limits import COMMIT_EVENTS_MAX, FREE_BYTES_LOW, MAP_BYTES
 from eventstore.log import Log
-from eventstore.request import Request, make_request
+from eventstore.request import Request, make_together, request_of
 from eventstore.statistics import StoreStatistics, gather
 from eventstore.stored import Head
 from eventstore.subscription import Signal, one_by_one, pages
@@ -129,13 +129,14 @@ class EventStore:
 
         Each has its own position; they become visible in one step, to readers, subscribers and views.
         Durability, cancellation and errors as in ``append``; the first that is refused is told. Repeating it
-        with the same commit ids returns the first outcomes. What was written before by its id is found.
+        with the same commit ids returns the first outcomes. Another thread takes them, one at a time.
         """
-        taken = tuple(appends)
-        if not taken:
+        self._check_writable()
+        request = await anyio.to_thread.run_sync(make_together, appends, self._loop.create_future())
+        if request is None:
             return []
-        outcome = await (await self._send(taken[0], taken[1:]))
-        return outcome if len(taken) > 1 else [outcome]
+        outcome: Committed | list[Committed] = await (await self._put(request))
+        return outcome if isinstance(outcome, list) else [outcome]
 
     async def append_many(self, appends: Iterable[Append]) -> list[Committed | TurnlogError]:
         """Append many commits, each with an outcome of its own, in their order.
@@ -156,20 +157,18 @@ class EventStore:
                     outcome.cancel()  # nobody is left to hear of it
             raise
 
-    async def _send(self, append: Append, rest: tuple[Append, ...] = ()) -> asyncio.Future[Any]:
+    async def _send(self, append: Append) -> asyncio.Future[Any]:
         """Hand an append to the writer, once there is room; returns what its outcome comes by."""
         self._check_writable()
-        future = self._loop.create_future()
-        if rest or len(append.events) > EVENTS_AT_ONCE:
-            request = await anyio.to_thread.run_sync(make_request, append, future, rest)
-            self._check_writable()
-        else:
-            request = make_request(append, future)
+        return await self._put(await request_of(append, self._loop.create_future()))
+
+    async def _put(self, request: Request) -> asyncio.Future[Any]:
+        self._check_writable()
         if not self._inbox.has_room():
             await self._inbox.wait_for_room(request)
             self._check_writable()
         self._inbox.put(request)
-        return future
+        return request.future
 
     def _check_writable(self) -> None:
         if self._closed:

@@ -131,9 +131,10 @@ class Writer:
         """After a bug in this module: nobody is left waiting, and nothing more is written."""
         self._failed_recoveries = RECOVERIES_FAILED_MAX
         self.statistics.failure = f"the writer failed with {type(error).__name__}"
-        _logger.error("writer_failed", error=type(error).__name__, at=_place(error))
         unknown = OutcomeUnknown("outcome_unknown", "the commit may or may not have happened")
         self._deliver(batch, [unknown.copy() for _ in batch], self._durable)
+        with suppress(Exception):  # a logger that fails may be why this is called
+            _logger.error("writer_failed", error=type(error).__name__, at=_place(error))
 
     def _commit(self, batch: list[Request]) -> None:
         """One transaction for the batch. Every request gets an outcome."""
@@ -176,10 +177,8 @@ class Writer:
         self._appender.begin(txn)
         for request in batch:
             try:
-                if request.rest:
-                    outcomes.append(self._appender.append_together(txn, request))
-                else:
-                    outcomes.append(self._appender.append(txn, request))
+                append = self._appender.append_together if request.rest else self._appender.append
+                outcomes.append(append(txn, request))
             except TurnlogError as error:
                 if request.rest:
                     self._appender.forget()  # it came alone, so the transaction has nothing to commit

@@ -78,7 +78,13 @@ class Asking:
         if at_least < 0:
             raise Refused("invalid_argument", "at_least is 0 or more", argument="at_least")
         await self._runner.wait_for(at_least, names)
-        return max(at_least, self._checkpoint(names))
+        whole, log = at_least, self._store.log
+        with log.reading() as txn:
+            while log.is_divided(txn, whole):
+                whole += 1  # it became visible together with what follows
+        if whole > at_least:
+            await self._runner.wait_for(whole, names)
+        return max(whole, self._checkpoint(names))
 
     def _checkpoint(self, names: tuple[str, ...]) -> int:
         """What the views of all these projections have stored."""

@@ -192,9 +192,11 @@ class Following:
                 self._fold_pages(lane, goal, deadline, sliced)
             except Damaged as error:
                 damage = error
-        self._save(lane, CHECKPOINT_POSITIONS)
-        if damage is not None:
+        if damage is None:
+            self._save(lane, CHECKPOINT_POSITIONS)
+        else:
             # No build gets beyond it: what comes before it is all that a first one can show.
+            self._save(lane, 1, whole=False)
             self.take_over(min(track.position for track in lane))
             raise damage
 
@@ -236,12 +238,13 @@ class Following:
                 keep=self._past.hold,
             )
 
-    def _save(self, lane: list[Track], behind: int) -> None:
+    def _save(self, lane: list[Track], behind: int, *, whole: bool = True) -> None:
         """Store the rows of a lane with its checkpoints, if there are any, or if they lag by ``behind``.
 
-        Not between commits that became visible together; but a track that failed there says so.
+        Not between commits that became visible together, while the rest of them can come (``whole``).
         """
-        lane = [track for track in lane if track.failure is not None or not self._is_divided(track.position)]
+        if whole:
+            lane = [track for track in lane if track.failure or not self._is_divided(track.position)]
         if any(t.rows.changed or not t.failure_saved or t.position - t.saved >= behind for t in lane):
             with self._books.writing() as change:
                 for track in lane:

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from eventstore import reading
 from eventstore.body import request_digest
-from eventstore.commits import Append, Commit, pack
+from eventstore.commits import Commit, pack
 from eventstore.directory import Opened, open_directory
 from eventstore.errors import Damaged, Refused
 from eventstore.events import ALL_BITS, BranchMoved, MessageAppended, Record, StreamStarted
@@ -28,7 +28,7 @@ from eventstore.rewriting import Rewriter
 from eventstore.units import wall_clock_us
 from eventstore.verify import verify
 from turnlog.comparing import Progress, compare_answers
-from turnlog.replaying.transforming import Replay, Transform
+from turnlog.replaying.transforming import Replay, Rewritten, Transform
 from turnlog.service import key_file
 
 
@@ -48,11 +48,10 @@ class Migrated(msgspec.Struct, frozen=True):
     events_chain: str
 
 
-class _Replayed(NamedTuple):
+class _Placed(NamedTuple):
     position: int
     recorded_at: int
-    append: Append
-    together: bool
+    rewritten: Rewritten
 
 
 async def migrate(
@@ -105,24 +104,25 @@ async def migrate(
     return Migrated(commits, events, dropped, resumed, contexts, messages, chain)
 
 
-def _replayed(old: Log, transform: Transform | None) -> Iterator[_Replayed]:
+def _replayed(old: Log, transform: Transform | None) -> Iterator[_Placed]:
     """What the new log must hold: always the same for the same old log and transform."""
     replay = Replay(transform)
     for commit in reading.commits(old, 0, None, ALL_BITS):
         try:
-            append = replay.append(
+            replayed = replay.append(
                 commit.context_id,
                 commit.first_version,
                 commit.records,
                 commit.commit_id,
                 commit.metadata,
                 _digest(old, commit),
+                together=commit.together,
             )
         except Refused as error:
             position = commit.position
             raise Refused(error.code, f"position {position}: {error.message}", position=position) from error
-        if append is not None:
-            yield _Replayed(commit.position, commit.recorded_at, append, commit.together)
+        if replayed is not None:
+            yield _Placed(commit.position, commit.recorded_at, replayed)
 
 
 def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress) -> int:
@@ -134,7 +134,8 @@ def _replay(old: Log, new: Log, transform: Transform | None, progress: Progress)
         progress("comparing", commit.position, resumed)
     rewriter = Rewriter(new)
     for item in replayed:
-        rewriter.append(item.append, item.recorded_at, item.position, together=item.together)
+        append, together = item.rewritten
+        rewriter.append(append, item.recorded_at, item.position, together=together)
         progress("replaying", item.position, total)
     rewriter.finish()
     return resumed
@@ -148,11 +149,14 @@ def _digest(log: Log, commit: Commit) -> bytes | None:
         return log.request_digest(txn, commit.context_id, commit.commit_id)
 
 
-def _same(new: Log, commit: Commit, item: _Replayed) -> bool:
-    append = item.append
-    if (commit.context_id, commit.first_version - 1, commit.commit_id, commit.recorded_at) != (
-        *(append.context_id, append.expected_version, append.commit_id, item.recorded_at),
-    ):
+def _same(new: Log, commit: Commit, item: _Placed) -> bool:
+    append, together = item.rewritten
+    if commit.together != together or (
+        commit.context_id,
+        commit.first_version - 1,
+        commit.commit_id,
+        commit.recorded_at,
+    ) != (*(append.context_id, append.expected_version, append.commit_id, item.recorded_at),):
         return False
     if append.request_digest not in (None, _digest(new, commit)):
         return False

@@ -7,7 +7,8 @@
     {"end":{"commits":1,"events":2,"sha256":".."}}
 
 ``commit`` counts from 1. The first line of a commit has what is true of the commit: its context, when it was
-recorded, how many events it has, and, where it has them, ``commit_id``, ``request_digest`` and ``metadata``.
+recorded, how many events it has, and, where it has them, ``commit_id``, ``request_digest``, ``metadata``, and
+``together``: it became visible together with the commit before it, of the same context.
 ``version`` is the event's own. Events are as they are stored: defaults left out, times in microseconds since
 the epoch, chunks as rows, raw bytes and digests in base64. The last line has the SHA-256 of all lines before
 it, so that a file cut short is noticed.
@@ -62,6 +63,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, forbid
     commit_id: UUID | None = None
     request_digest: Digest | None = None
     metadata: dict[str, Json] | None = None
+    together: bool = False
     event: Event
 
 

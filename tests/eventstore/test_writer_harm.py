@@ -15,6 +15,7 @@ import pytest
 from faulty import Fault, Faults
 from samples import C, D, ident
 
+from eventstore import writer
 from eventstore.append import Appender
 from eventstore.commits import Committed
 from eventstore.errors import Damaged, OutcomeUnknown, Refused, TurnlogError, Unavailable
@@ -72,6 +73,24 @@ async def test_a_bug_in_the_writer_itself_leaves_nobody_waiting(
     assert (await failure(faulty)).code == "log_read_only"
     assert faulty.statistics().failure == "the writer failed with SystemExit"
     assert [commit.position for commit in faulty.read()] == [1], "reads go on"
+
+
+class Speechless:
+    """A logger whose file takes nothing."""
+
+    def error(self, event: str, **facts: object) -> None:
+        """Say something."""
+        raise OSError(28, "No space left on device")
+
+
+async def test_a_log_line_that_cannot_be_written_leaves_nobody_waiting(
+    faulty: EventStore, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "_logger", Speechless())
+    faults.commits.append(Fault(IO_ERROR))
+    with anyio.fail_after(SECONDS), pytest.raises(OutcomeUnknown):
+        await faulty.append(C, [MARK])
+    assert (await failure(faulty)).code == "log_read_only"
 
 
 async def test_a_clock_that_fails_fails_the_append_and_not_the_writer(data_dir: Path) -> None:

@@ -35,6 +35,8 @@ def stored_findings(
             checkpoint > 0 and commits[checkpoint - 1].digest != generation.digest
         ):
             yield f"a view is not of this log\n{name} at {checkpoint}, head {len(commits)}"
+        elif checkpoint < len(commits) and commits[checkpoint].together:
+            yield f"a view was stored between commits that stand together\n{name} at {checkpoint}"
         elif stored != _folded(projection, commits[:checkpoint]):
             yield f"a view differs from the fold of its checkpoint\n{name} at {checkpoint}"
 

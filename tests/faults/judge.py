@@ -98,14 +98,20 @@ def _chain_findings(store: EventStore, commits: list[Commit]) -> Iterator[str]:
 
 
 def _sent_findings(by_context: dict[UUID, list[Commit]], was_sent: Sent) -> Iterator[str]:
-    """Every context holds a prefix of what was sent to it, commit by commit, each once."""
-    known = {sent.context_id(was_sent.seed, number): number for number in range(was_sent.conversations)}
+    """Every context holds a prefix of what was sent to it, each once; or all, or nothing."""
+    seed, longest = was_sent.seed, max(map(len, by_context.values()), default=0)
+    whole = {sent.context_id(seed, n): n for n in sent.whole_numbers(was_sent.conversations, longest)}
+    known = {sent.context_id(seed, n): n for n in range(was_sent.conversations)} | whole
     for context_id, commits in by_context.items():
         if context_id not in known:
             yield f"a context that nobody sent\n{context_id}"
             continue
+        if any(each.together == (context_id not in whole) for each in commits[1:]) or commits[0].together:
+            yield f"commits stand together that were not sent so, or do not\n{context_id}"
+        if context_id in whole and len(commits) != sent.WHOLE_COMMITS:
+            yield f"of commits that were sent together some are missing\n{context_id}, {len(commits)} there"
         version = 0
-        conversation = sent.conversation(was_sent.seed, known[context_id])
+        conversation = sent.conversation(seed, known[context_id])
         for commit, append in zip(commits, conversation, strict=False):
             if commit.commit_id != append.commit_id or commit.first_version != version + 1:
                 yield f"commits are not those that were sent, in order\nposition {commit.position}"

@@ -14,7 +14,7 @@ from eventstore.commits import Commit
 from eventstore.errors import Unavailable
 from eventstore.events import ALL_BITS
 from eventstore.store import EventStore
-from projections import runner
+from projections import following, runner
 from projections.contexts import Contexts
 from projections.messages import Messages
 from projections.projection import Past, Projection, Rows
@@ -70,6 +70,12 @@ async def opened(
 def retry_at_once() -> None:
     """Let the views' runner try again at once when it cannot store them: nothing here waits for seconds."""
     runner.RETRY_SECONDS = 0.01  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
+
+
+def short_steps() -> None:
+    """Let a step of the views' runner end after a few commits, wherever that is."""
+    following.PAGE_COMMITS = 5  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
+    following.STEP_SECONDS = 0.0  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
 
 
 async def caught_up(all_open: Opened) -> None:

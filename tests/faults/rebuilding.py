@@ -56,6 +56,7 @@ def projections(folds_max: int | None = None) -> tuple[Projection, ...]:
 
 
 async def _main(directory: Path, folds_max: int) -> None:
+    opening.short_steps()
     steps = count()  # a clock on which every look is late: each page is stored before the next is folded
     async with await EventStore.open(directory, free_bytes_low=0) as store:
         views = Views(store.path / "views", projections(folds_max), store.log)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from itertools import count, islice
+from typing import Final
 from uuid import UUID
 
 from msgspec import UNSET
@@ -30,6 +31,12 @@ from eventstore.events import (
     StreamStarted,
 )
 
+WHOLE_COMMITS: Final = 12
+"""Commits of a conversation that is sent whole: together, or not at all."""
+WHOLE_EVERY: Final = 5
+"""Commits of a conversation after which a whole one is sent beside it."""
+
+_WHOLE_FROM: Final = 1 << 16
 _STARTED_AT = 1_700_000_000_000_000
 
 
@@ -44,6 +51,18 @@ def conversation(seed: int, number: int, commits_max: int | None = None) -> Iter
     owner = context_id(seed, number)
     commits = (Append(owner, events, commit_id=_uuid(rng)) for events in _turns(rng, number))
     return islice(commits, commits_max)
+
+
+def whole_number(number: int, place: int) -> int:
+    """The number of the conversation that is sent whole beside a place in another."""
+    return _WHOLE_FROM + (number << 20) + place
+
+
+def whole_numbers(conversations: int, places: int) -> Iterator[int]:
+    """The numbers of all that may be sent whole beside so many conversations, of so many commits at most."""
+    for number in range(conversations):
+        for place in range(0, places, WHOLE_EVERY):
+            yield whole_number(number, place)
 
 
 def as_stored(event: Record, stored: Event) -> Record:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Final
 
@@ -29,9 +29,9 @@ async def test_nothing_acknowledged_is_lost_by_killing_the_process_again_and_aga
     disk: Path, seed: int
 ) -> None:
     rng, was_sent, said = random.Random(seed), Sent(seed, 6), Said()
-    command = workload_command(disk, was_sent, ENDLESS)
+    command = workload_command(disk, was_sent, ENDLESS, "--together")
     for _ in range(ROUNDS):
-        said.hear(run_and_kill(command, rng.randrange(1, 200)))
+        said.hear(run_and_kill(command, rng.randrange(1, 300)))
         assert said.errors == []
         assert await judge(disk, was_sent, said.acknowledged) == []
     assert len(said.acknowledged) > ROUNDS
@@ -102,9 +102,13 @@ async def commits_of(directory: Path) -> list[Commit]:
 
 
 async def fill(directory: Path, seed: int, contexts: int, commits: int) -> None:
-    """A log whose views have caught up."""
+    """A log whose views have caught up, with commits that stand together here and there."""
     conversations = [sent.conversation(seed, number, commits) for number in range(contexts)]
     async with opened(directory) as all_open:
-        outcomes = await all_open.store.append_many(chain.from_iterable(zip(*conversations, strict=True)))
-        assert all(isinstance(outcome, Committed) for outcome in outcomes)
-        await all_open.runner.wait_for(len(outcomes))
+        store = all_open.store
+        for number in sent.whole_numbers(1, commits):
+            some = chain.from_iterable(islice(each, sent.WHOLE_EVERY) for each in conversations)
+            outcomes = await store.append_many(some)
+            assert all(isinstance(outcome, Committed) for outcome in outcomes)
+            await store.append_together(sent.conversation(seed, number, sent.WHOLE_COMMITS))
+        await all_open.runner.wait_for(store.acknowledged)

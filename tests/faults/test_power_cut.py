@@ -70,6 +70,6 @@ def test_no_power_cut_after_a_reopened_run_loses_or_breaks_anything(
     disk: Path, shim: Path, seed: int
 ) -> None:
     for commits in (6, 12, 18):
-        record = record_workload(disk, shim, seed, commits=commits)
+        record = record_workload(disk, shim, seed, "--together", commits=commits)
     report = explore(record, "store", FAULT_STATES, seed)
     assert (report.states, report.findings) == (FAULT_STATES, {}), report.examples

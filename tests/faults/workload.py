@@ -3,7 +3,8 @@ A program.
 
     workload.py DIRECTORY SEED COUNT COMMITS
 
-Goes on with conversations 0 .. COUNT - 1 until each has COMMITS commits. Prints a line for everything that a
+Goes on with conversations 0 .. COUNT - 1 until each has COMMITS commits; with `--together` others are sent
+whole beside them, by `append_together`. Prints a line for everything that a
 client learns, and writes acknowledgements to `FAULT_RECORD` too, for the power-cut explorer:
 
     A NUMBER INDEX POSITION    a commit is acknowledged; repeated ones are acknowledged again
@@ -31,7 +32,7 @@ import mutants
 import sent
 import structlog
 from judge import Acknowledged, Sent, send
-from opening import Opened, caught_up, opened, retry_at_once
+from opening import Opened, caught_up, opened, retry_at_once, short_steps
 
 from eventstore.commits import Append, Committed
 from eventstore.errors import TurnlogError
@@ -52,6 +53,7 @@ class Arguments(argparse.Namespace):
     seed: int
     count: int
     commits: int
+    together: bool
     mutant: str | None
     inject: str
     inject_after: int
@@ -75,8 +77,22 @@ class Clients:
         there = _stored_commits(self._store, arguments.seed, number)
         conversation = sent.conversation(arguments.seed, number, arguments.commits)
         for index, append in enumerate(conversation):
-            if index >= there - 2 and not await self._sent(number, index, append):
+            if index < there - 2:
+                continue
+            if not await self._sent(number, index, append):
                 return
+            if arguments.together and index % sent.WHOLE_EVERY == 0:
+                await self._send_whole(sent.whole_number(number, index))
+
+    async def _send_whole(self, number: int) -> None:
+        whole = list(sent.conversation(self._arguments.seed, number, sent.WHOLE_COMMITS))
+        try:
+            outcomes = await self._store.append_together(whole)
+        except TurnlogError as error:
+            _say(f"E {number} 0 {error.code}")
+            return
+        for index, outcome in enumerate(outcomes):
+            self._acknowledge(Acknowledged(number, index, outcome.position))
 
     async def _sent(self, number: int, index: int, append: Append) -> bool:
         for _ in range(TRIES):
@@ -133,6 +149,8 @@ def _say(line: str) -> None:
 
 async def _main(arguments: Arguments) -> None:
     retry_at_once()
+    if arguments.together:
+        short_steps()
     async with AsyncExitStack() as stack:
         try:
             all_open = await stack.enter_async_context(opened(arguments.directory))
@@ -162,6 +180,7 @@ def _arguments() -> Arguments:
     parser.add_argument("directory", type=Path)
     for name in ("seed", "count", "commits"):
         parser.add_argument(name, type=int)
+    parser.add_argument("--together", action="store_true", help="send whole conversations, too")
     parser.add_argument("--mutant", choices=mutants.NAMES)
     parser.add_argument("--inject", default="", help="a fault for shim.c")
     parser.add_argument("--inject-after", type=int, default=0, help="acknowledgements before it")

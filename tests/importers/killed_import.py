@@ -17,7 +17,7 @@ from conversations import Plain
 
 from turnlog.cli import importing, main
 from turnlog.importers.conversation import Importer
-from turnlog.importers.job import backup, batches, deleting
+from turnlog.importers.job import backup, batches, deleting, reading
 from turnlog.importers.source.files import Source
 
 BATCH: Final = 4
@@ -75,6 +75,6 @@ def spoil(step: str, count: int) -> None:
 
 if __name__ == "__main__":
     importing.detect = found
-    batches.BATCH_CONTEXTS = BATCH
+    reading.BATCH_CONTEXTS = BATCH
     spoil(sys.argv[1], int(sys.argv[2]))
     main(sys.argv[3:])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from ait42_stores import SCHEMA_A, SCHEMA_B, make_database, session
 from conversations import conversation, identifier, write
 from jobs import Spoken, contents, run, undone
 
 import turnlog
 from turnlog.facade import Turnlog
+from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Problem
 from turnlog.importers.job import deleting, report
 from turnlog.importers.job.report import FileLine
@@ -26,6 +31,13 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
+
+
+@pytest.fixture
+def folder(source: Path) -> Path:
+    """A source that is there, with nothing in it."""
+    source.mkdir()
+    return source
 
 
 async def test_a_file_is_kept_when_only_some_of_its_contexts_were_asked_for(
@@ -136,3 +148,54 @@ async def test_what_is_told_of_a_context_keeps_its_files_also_under_another_id(
     imported = await run(log, source, Spoken(lost, copy), delete=True)
     assert imported.contexts[0].context_id != copy.id
     assert imported.files["one.conversation"].reason == "kept_together"
+
+
+@pytest.mark.parametrize("schema", [SCHEMA_A, SCHEMA_B])
+async def test_a_database_of_which_nothing_is_missing_goes(log: Turnlog, folder: Path, schema: str) -> None:
+    make_database(folder / "sessions.db", schema, [session()])
+    imported = await run(log, folder, Ait42(), delete=True)
+    assert contents(folder) == {}
+    assert imported.summary.files_deleted == 1
+
+
+async def test_a_link_to_a_file_and_the_file_stay(log: Turnlog, source: Path, tmp_path: Path) -> None:
+    write(source, [conversation(files=("link.conversation",))], "one.conversation")
+    link = tmp_path / "link.conversation"
+    link.symlink_to(source / "one.conversation")
+    imported = await run(log, link, delete=True)
+    assert imported.files["link.conversation"] == FileLine(
+        "link.conversation", False, "symbolic_link", failed=True
+    )
+    assert link.exists()
+
+
+def lone_database(folder: Path) -> tuple[Path, dict[str, bytes]]:
+    """A database with its log, as a program that was killed leaves them; and what is there."""
+    made, lone = folder / "made.db", folder / "lone.db"
+    make_database(made, SCHEMA_B, [session()])
+    with closing(sqlite3.connect(made)) as database:
+        database.execute("PRAGMA journal_mode=wal")
+        database.execute("PRAGMA wal_autocheckpoint=0")
+        database.execute("UPDATE sessions SET id = id")
+        database.commit()
+        for end in ("", "-wal", "-shm"):
+            shutil.copyfile(f"{made}{end}", f"{lone}{end}")
+    made.unlink()
+    return lone, beside(lone)
+
+
+def beside(database: Path) -> dict[str, bytes]:
+    """A database and what is called as it is."""
+    return {path.name: path.read_bytes() for path in database.parent.glob(f"{database.name}*")}
+
+
+async def test_the_log_beside_a_lone_database_is_backed_up_deleted_and_put_back(
+    log: Turnlog, folder: Path
+) -> None:
+    lone, there = lone_database(folder)
+    assert there["lone.db-wal"]
+    imported = await run(log, lone, Ait42(), delete=True)
+    assert beside(lone) == {}
+    assert contents(imported.backup.path / "files") == there
+    await undone(log, imported.path)
+    assert beside(lone) == there

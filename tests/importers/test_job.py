@@ -21,7 +21,7 @@ from eventstore.events import ContextDeleted
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 from turnlog.importers.job import backup as backups
-from turnlog.importers.job import batches, planning
+from turnlog.importers.job import batches, planning, reading
 from turnlog.importers.job.report import Line
 from turnlog.importers.job.running import Order, look
 from turnlog.importers.job.undoing import plan_undoing
@@ -62,7 +62,7 @@ async def test_a_second_run_changes_nothing(log: Turnlog, source: Path) -> None:
 
 
 async def test_many_contexts_share_batches_and_two_copies_of_one_do_not(log: Turnlog, source: Path) -> None:
-    first = [conversation(n, texts=1) for n in range(batches.BATCH_CONTEXTS + 10)]
+    first = [conversation(n, texts=1) for n in range(reading.BATCH_CONTEXTS + 10)]
     newer = conversation(3, texts=3)
     write(source, [])
     imported = await run(log, source, Spoken(*first, newer, first[3]))
@@ -76,7 +76,7 @@ async def test_many_contexts_share_batches_and_two_copies_of_one_do_not(log: Tur
 async def test_a_batch_is_bounded_by_all_that_its_contexts_hold(
     where: str, log: Turnlog, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(batches, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(reading, "BATCH_BYTES", 100_000)
     large, message = "x" * 60_000, conversation(texts=1).messages[0]
     inside: dict[str, dict[str, Any]] = {
         "chunks": {"parts": (), "streamed": streamed(large)},
@@ -102,7 +102,7 @@ async def test_a_batch_is_bounded_by_all_that_its_contexts_hold(
     write(source, [])
     lines = batches.bring_over(log, Source(source), [Counting()], batches.Settings("run"), set())
     await anext(lines)
-    assert read == 2
+    assert read == (1 if where == "surrogate" else 2), "what cannot be measured is a batch by itself"
     await lines.aclose()
 
 
@@ -328,15 +328,15 @@ async def test_an_interrupted_import_is_gone_on_with_and_undone_whole(log: Turnl
                 yield item
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(batches, "BATCH_CONTEXTS", 2)
+        patched.setattr(reading, "BATCH_CONTEXTS", 2)
         with pytest.raises(KeyboardInterrupt):
             await run(log, source, Interrupted())
     (cut,) = source.parent.glob("backups/*/report-1.ndjson")
-    assert len((await plan_undoing(log, cut)).context_ids) == 2
+    assert len((await plan_undoing(log, cut)).context_ids) == 4
     cut.write_bytes(cut.read_bytes().splitlines(keepends=True)[0])  # killed before it told of them
-    assert len((await plan_undoing(log, cut)).context_ids) == 2
+    assert len((await plan_undoing(log, cut)).context_ids) == 4
     imported = await run(log, source)
-    assert (imported.summary.created, imported.summary.unchanged) == (4, 2)
+    assert (imported.summary.created, imported.summary.unchanged) == (2, 4)
     assert imported.header.run.endswith(".1")
     assert sum(line.created for line in imported.contexts) == 6
     await undone(log, imported.path)

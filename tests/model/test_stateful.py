@@ -9,7 +9,7 @@ import asyncio
 import random
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,8 +36,11 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
+from projections import following
 from projections.answers import ContextState
+from projections.bookkeeping import Change
 from projections.contexts import Contexts
+from projections.generations import Entry
 from projections.memory import MemoryViews
 from projections.messages import Messages
 from projections.timelines import Timelines
@@ -105,7 +108,22 @@ class TurnlogMachine(RuleBasedStateMachine):
         self.generation = 0
         self.contexts: list[Model] = []
         self.seen: dict[tuple[UUID, int], bytes] = {}
+        self.joined: set[int] = set()
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(following, "PAGE_COMMITS", 2)
+        self.patches.setattr(following, "STEP_SECONDS", 0.0)  # so that steps end wherever they can
+        self.stored: set[int] = set()
+        self.patches.setattr(Change, "save", self.saving(Change.save))
         self.log: Turnlog = self.run(self._open())
+
+    def saving(self, save: Callable[[Change, str, Entry], None]) -> Callable[[Change, str, Entry], None]:
+        """Remember up to where the views are stored."""
+
+        def remembering(change: Change, name: str, entry: Entry) -> None:
+            self.stored = self.stored | {generation.checkpoint for generation in entry.generations()}
+            save(change, name, entry)
+
+        return remembering
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Do asynchronous work in the machine's event loop."""
@@ -125,6 +143,7 @@ class TurnlogMachine(RuleBasedStateMachine):
         """End of a run."""
         self.run(self.log.close())
         self.loop.close()
+        self.patches.undo()
         shutil.rmtree(self.root)
 
     def pick(self, seed: int) -> Model:
@@ -179,6 +198,45 @@ class TurnlogMachine(RuleBasedStateMachine):
         model.remember()
         model.state = "busy"
         model.remember()
+
+    @precondition(has_context)
+    @rule(
+        seed=Seed,
+        new=strategies.booleans(),
+        texts=strategies.lists(strategies.text(max_size=8), min_size=1, max_size=5),
+        refused=strategies.booleans(),
+    )
+    def append_together(self, seed: int, new: bool, texts: list[str], refused: bool) -> None:
+        """A context, or what follows in one, comes over in several commits, or not at all."""
+        model = Model(uuid7(), texts[0]) if new else self.pick(seed)
+        ids = [uuid7() for _ in texts]
+        events: list[Event] = [ContextCreated(texts[0])] if new else []
+        events += [
+            MessageAppended(message_id, "user", (TextPart(text),))
+            for message_id, text in zip(ids, texts, strict=True)
+        ]
+        appends = [Append(model.id, (event,), commit_id=uuid7()) for event in events]
+        if refused:
+            head = self.log.store.head()
+            wrong = Append(model.id, (StreamFinalized(uuid7(), "completed"),))
+            with pytest.raises(Refused):
+                self.run(self.log.store.append_together([*appends, wrong]))
+            assert self.log.store.head() == head
+            assert (self.log.store.version_of(model.id) == 0) == new
+            return
+        outcomes = self.run(self.log.store.append_together(appends))
+        again = self.run(self.log.store.append_together(appends))
+        assert [each.position for each in again] == [each.position for each in outcomes]
+        assert [each.written for each in (*outcomes, *again)] == [True] * len(events) + [False] * len(events)
+        self.joined |= {each.position for each in outcomes[1:]}
+        model.last = (appends[-1], outcomes[-1])
+        if new:
+            model.remember()
+            self.contexts.append(model)
+        for message_id, text in zip(ids, texts, strict=True):
+            model.texts[message_id] = [text]
+            model.branches["main"] = message_id
+            model.remember()
 
     @precondition(has_context)
     @rule(seed=Seed, branch=strategies.sampled_from(BRANCHES))
@@ -336,6 +394,12 @@ class TurnlogMachine(RuleBasedStateMachine):
         assert_equal(state, model.pasts[version - 1])
         encoded = msgspec.json.encode(state)
         assert self.seen.setdefault((model.id, version), encoded) == encoded
+
+    @invariant()
+    def what_stands_together_is_seen_whole(self) -> None:
+        """In all that was ever stored of the views, before anybody waited for them or after."""
+        assert not self.joined & {checkpoint + 1 for checkpoint in self.stored}
+        assert {commit.position for commit in self.log.store.read() if commit.together} == self.joined
 
     @invariant()
     def views_equal_the_fold_of_the_log(self) -> None:

@@ -12,6 +12,7 @@ import pytest
 from given import BUILT_IN, START, C, Stack, chunk, chunks, code_of, ident, running
 from wandering import Wanderer
 
+from eventstore.commits import Append
 from eventstore.content import TextPart, ToolCallPart
 from eventstore.errors import Refused, Unavailable
 from eventstore.events import (
@@ -38,6 +39,17 @@ async def stack(data_dir: Path) -> AsyncIterator[Stack]:
 
 
 # Contexts.
+
+
+async def test_at_least_one_of_those_that_stand_together_is_all_of_them(stack: Stack) -> None:
+    stream = ident(0x5)
+    await stack.store.append(C, [ContextCreated(), StreamStarted(stream)])
+    await stack.queries.context(C)
+    group = [Append(C, (ChunkReceived(stream, sequence, "x"),)) for sequence in (1, 2, 3)]
+    outcomes = await stack.store.append_together(group)
+    for outcome in outcomes:
+        state = await stack.queries.context(C, at_least=outcome.position)
+        assert (state.version, state.open_streams) == (5, {stream: 3})
 
 
 async def test_contexts_come_newest_first_in_pages_that_miss_none(stack: Stack) -> None:

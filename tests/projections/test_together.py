@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from witness import Journal, Steps, fill, ident, opened, oracle, rows_of
+from witness import Journal, Steps, damage, fill, ident, opened, oracle, rows_of
 
 from eventstore.commits import Append
+from eventstore.errors import Damaged
 from eventstore.events import BITS, ContextCreated, CustomRecorded
 from eventstore.store import EventStore
 from projections import following as module
@@ -125,3 +126,27 @@ async def test_whatever_stands_together_and_is_wanted(
             assert steps.following.tracks[0].applied in ends
             assert steps.saved("journal") in ends
         assert rows_of(views, journal) == oracle(store, journal)
+
+
+async def test_damage_between_them_hides_nothing_of_what_comes_before(data_dir: Path) -> None:
+    journal = Journal()
+    async with opened(data_dir, [journal]) as (store, views):
+        steps = Steps(store, views)
+        await filled(store)
+        damage(store, 9)
+        with pytest.raises(Damaged):
+            steps.finish()
+        assert steps.saved("journal") == 8
+        assert rows_of(views, journal) == oracle(store, journal, 8)
+
+
+async def test_what_damage_stops_has_passed_all_chunks_before_it(data_dir: Path) -> None:
+    journal = Journal()
+    async with opened(data_dir, [journal]) as (store, views):
+        steps = Steps(store, views)
+        last = await fill(store, 9, chunks=True)
+        steps.finish()
+        damage(store, await fill(store, 12, chunks=True))
+        with pytest.raises(Damaged):
+            steps.finish()
+        assert steps.saved("journal") == store.acknowledged - 1 > last

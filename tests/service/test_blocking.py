@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,21 @@ import pytest
 from serving import Served, serving
 from uuid_utils.compat import uuid7
 
-from eventstore.commits import Append
+from eventstore.commits import Append, Committed
 from eventstore.content import TextPart
-from eventstore.events import ChunkReceived, ContextCreated, MessageAppended, StreamFinalized, StreamStarted
+from eventstore.events import (
+    ChunkReceived,
+    ChunkRun,
+    ContextCreated,
+    MessageAppended,
+    StreamFinalized,
+    StreamStarted,
+)
 from eventstore.limits import COMMIT_EVENTS_MAX
+from turnlog.importers.conversation import Chunk, Conversation, Message, Problem, Streamed
+from turnlog.importers.job.batches import Settings, bring_over
+from turnlog.importers.job.report import ContextLine
+from turnlog.importers.source.files import Source
 from turnlog.shapes import plain
 
 pytestmark = pytest.mark.alone
@@ -269,4 +280,55 @@ async def test_health_is_told_while_views_are_rebuilt(data_dir: Path) -> None:
             assert asked > 1, "it answers while a rebuild runs"
 
         found = await best(lateness, rebuild)
+    assert found < LATE_SECONDS_MAX
+
+
+class Long:
+    """A format with one context of 270,000 chunks, another each time that it is read."""
+
+    format: str = "long"
+
+    def recognises(self, source: Source) -> bool:
+        return True
+
+    def claims(self, source: Source, name: str) -> bool:
+        return True
+
+    def read(self, source: Source) -> Iterator[Conversation | Problem]:
+        at, message_id = 1_700_000_000_000_000, uuid7()
+        said = tuple(Chunk(f" word{n % 100}", at + n * 20_000) for n in range(270_000))
+        streamed = Streamed(at, said, completed_at=said[-1].at, outcome="completed")
+        message = Message(message_id, None, "main", "assistant", (), streamed=streamed)
+        attributes = {"import": {"origin": "long"}}
+        heads: dict[str, UUID | None] = {"main": message_id}
+        yield Conversation(uuid7(), "long", "long", (message,), heads, attributes=attributes)
+
+
+async def test_an_import(data_dir: Path, tmp_path: Path) -> None:
+    async with measured(data_dir) as (served, _, lateness):
+        log = served.service.log
+
+        async def import_() -> None:
+            lines = bring_over(log, Source(tmp_path), [Long()], Settings("run"), set())
+            (line,) = [line async for line in lines if isinstance(line, ContextLine)]
+            assert line.verified, line
+            assert line.chunks == 270_000
+
+        found = await best(lateness, import_)
+    assert found < LATE_SECONDS_MAX
+
+
+async def test_long_runs_of_chunks(data_dir: Path) -> None:
+    async with measured(data_dir) as (served, big, lateness):
+        store = served.service.log.store
+        deltas = tuple(f" word{n}" for n in range(COMMIT_EVENTS_MAX))
+        gaps = (0, *[20_000] * (COMMIT_EVENTS_MAX - 1))
+
+        async def append() -> None:
+            message_id = await served.stream(big.streaming)
+            runs = [ChunkRun(message_id, 1 + n * len(deltas), 1, deltas, gaps) for n in range(40)]
+            outcomes = await store.append_many([Append(big.streaming, (run,)) for run in runs])
+            assert all(isinstance(each, Committed) for each in outcomes)
+
+        found = await best(lateness, append)
     assert found < LATE_SECONDS_MAX

@@ -32,7 +32,7 @@ def _state(state: str) -> dict[str, Any]:
 
 
 async def _answers(
-    served: Served, content: bytes, headers: dict[str, str]
+    served: Served, content: bytes, headers: dict[str, str] | list[tuple[str, str]]
 ) -> list[tuple[int, dict[str, str], bytes]]:
     """What both ways answer to the same request."""
     found: list[tuple[int, dict[str, str], bytes]] = []
@@ -124,6 +124,17 @@ async def test_both_ways_give_the_same_answers_byte_for_byte(served: Served) -> 
         statuses.add(short[0])
     assert statuses == {201, 400, 404, 409, 412, 413, 415, 422}
     assert (await served.json("GET", "/api/log/head"))["position"] == 2
+
+
+async def test_both_ways_take_the_first_of_a_header_that_is_sent_twice(served: Served) -> None:
+    context_id = uuid4()
+    await served.json("POST", SHORT, _commit(context_id, CREATED))
+    body = msgspec.json.encode(_commit(context_id, _state("a")))
+    for first, other in ((1, 7), (7, 1)):
+        headers = [*JSON.items(), ("If-Match", f'"{first}"'), ("If-Match", f'"{other}"')]
+        headers += [("Idempotency-Key", f"first {first}"), ("Idempotency-Key", "other")]
+        short, long = await _answers(served, body, headers)
+        assert short[0] == long[0] == (201 if first == 1 else 412)
 
 
 async def test_both_ways_write_the_same_events_in_both_encodings(served: Served) -> None:

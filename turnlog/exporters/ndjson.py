@@ -100,6 +100,7 @@ def _lines(number: int, commit: Commit, facts: Facts) -> Iterator[bytes]:
                 commit_id=facts.commit_id,
                 request_digest=facts.request_digest,
                 metadata=facts.metadata,
+                together=commit.together,
                 event=event,
             )
         else:

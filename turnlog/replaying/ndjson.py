@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.body import request_digest
-from eventstore.commits import Append, pack
+from eventstore.commits import pack
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, Event
 from eventstore.limits import COMMIT_EVENTS_MAX
@@ -23,7 +23,7 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.ndjson import REPLAYED, Facts, Line, marked
 from turnlog.replaying import lines as line_reading
 from turnlog.replaying.lines import LINE_BYTES_MAX, Bad
-from turnlog.replaying.transforming import Replay, Transform
+from turnlog.replaying.transforming import Replay, Rewritten, Transform
 
 
 class TurnlogNdjson:
@@ -38,7 +38,7 @@ class TurnlogNdjson:
         """Whether a file in it begins with our first line."""
         return any(line_reading.is_ours(source, name) for name in source.files())
 
-    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Append | Problem]:
+    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Rewritten | Problem]:
         """Everything in it, in an order in which it can be appended: a fork after its source.
 
         Memory holds a commit; of several files also the version of each context. Never raises for what it
@@ -96,7 +96,7 @@ class _File:
         self._released = False
         self._left_out: dict[UUID, int] = {}
 
-    def read(self, versions: dict[UUID, int] | None) -> Iterator[Append | Problem]:
+    def read(self, versions: dict[UUID, int] | None) -> Iterator[Rewritten | Problem]:
         """The appends and problems, up to a fork whose source is not in ``versions`` yet."""
         while (item := self._held or next(self._items, None)) is not None:
             self._held = None
@@ -119,7 +119,7 @@ class _File:
         """Let the fork that it stands at pass, whatever there is of its source."""
         self._released = True
 
-    def _append(self, commit: _Commit) -> Iterator[Append | Problem]:
+    def _append(self, commit: _Commit) -> Iterator[Rewritten | Problem]:
         context_id, first_version, records = commit.context_id, commit.line.version, pack(commit.events)
         facts = marked(context_id, first_version, commit.facts)
         if facts.metadata == commit.facts.metadata:
@@ -133,14 +133,20 @@ class _File:
             digest = facts.request_digest
             if digest is None and commit.line.commit_id is not None:
                 digest = request_digest(records, commit.line.metadata)
-            append = self._replay.append(
-                context_id, first_version, records, facts.commit_id, facts.metadata, digest
+            replayed = self._replay.append(
+                context_id,
+                first_version,
+                records,
+                facts.commit_id,
+                facts.metadata,
+                digest,
+                together=commit.line.together,
             )
         except Refused as error:
             yield self._left(context_id, commit.number, error.code, error.message)
             return
-        if append is not None:
-            yield append
+        if replayed is not None:
+            yield replayed
 
     def _read(self) -> Iterator[_Commit | Problem]:
         try:
@@ -213,7 +219,7 @@ def _misplaced(commit: _Commit | None, number: int, line: Line, size: int) -> Ba
             return bad("commit_too_large", f"a commit takes at most {COMMIT_EVENTS_MAX:,} events")
         return None
     facts = (line.context_id, line.recorded_at, line.events, line.commit_id)
-    more = (line.request_digest, line.metadata)
+    more = (line.request_digest, line.metadata, line.together or None)
     if any(fact is not None for fact in (*facts, *more)) or line.version != commit.line.version + len(
         commit.events
     ):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 from msgspec import UNSET
@@ -60,6 +60,13 @@ def load_transform(reference: str) -> Transform:
     return cast("Transform", found)
 
 
+class Rewritten(NamedTuple):
+    """An append that writes a commit again. ``together``: only together with the one before it."""
+
+    append: Append
+    together: bool
+
+
 class Replay:
     """The appends that write commits again. Give it all commits of a context, in their order."""
 
@@ -68,6 +75,7 @@ class Replay:
         self._versions: dict[UUID, list[tuple[int, int]]] = {}
         self._dropped_messages: dict[UUID, UUID | None] = {}
         self._dropped_contexts: set[UUID] = set()
+        self._together_in: UUID | None = None
 
     def append(
         self,
@@ -77,14 +85,19 @@ class Replay:
         commit_id: UUID | None,
         metadata: dict[str, Json] | None,
         request_digest: bytes | None,
-    ) -> Append | None:
+        *,
+        together: bool,
+    ) -> Rewritten | None:
         """The append that writes a commit again; None when nothing is left of it.
 
         ``request_digest`` goes with it, transformed or not: whoever repeats the request is told the same. It
-        expects the very version that the context has by then. Raises ``Refused`` with code
-        ``invalid_transform`` when the transform fails.
+        expects the very version that the context has by then. What was ``together`` with the commit before
+        stays so with what is left of those. Raises ``Refused`` with code ``invalid_transform`` when the
+        transform fails.
         """
         expected = first_version - 1
+        if not together:
+            self._together_in = None
         if self._transform is not None:
             if context_id in self._dropped_contexts:
                 return None
@@ -92,9 +105,11 @@ class Replay:
             records = tuple(self._events(context_id, first_version, records, self._transform))
             if not records:
                 return None
-        return Append(
+        append = Append(
             context_id, records, expected, commit_id, metadata, EPOCH, request_digest=request_digest
         )
+        joined, self._together_in = self._together_in == context_id, context_id
+        return Rewritten(append, joined)
 
     def _events(
         self, context_id: UUID, version: int, records: tuple[Record, ...], transform: Transform

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from eventstore.commits import Append, Committed
-from eventstore.errors import Refused
+from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
 from turnlog.replaying.ndjson import TurnlogNdjson
-from turnlog.replaying.transforming import Transform
+from turnlog.replaying.transforming import Rewritten, Transform
 
 BATCH: Final = 100
-"""Commits that are written at once: they share a sync, and memory holds them."""
+"""Commits that are written at once, unless more stand together: they share a sync, and memory holds them."""
 
 
 class ReplayedLines(msgspec.Struct, tag="replayed"):
@@ -55,12 +55,12 @@ async def replay_lines(
         done.problems += not problem.warning
         hear(problem)
 
-    for batch in _batches(source, transform, told):
-        done.commits += len(batch)
+    for batch in _batches(_groups(TurnlogNdjson().commits(source, transform), told)):
+        done.commits += sum(map(len, batch))
         progress(done.commits)
         if store is None:
             continue
-        for append, outcome in zip(batch, await store.append_many(batch), strict=True):
+        for append, outcome in await _written(store, batch):
             if isinstance(outcome, Committed):
                 done.written += outcome.written
                 done.unchanged += not outcome.written
@@ -74,17 +74,43 @@ async def replay_lines(
     return done
 
 
-def _batches(
-    source: Source, transform: Transform | None, told: Callable[[Problem], None]
-) -> Iterator[list[Append]]:
-    batch: list[Append] = []
-    for item in TurnlogNdjson().commits(source, transform):
-        if isinstance(item, Problem):
-            told(item)
-            continue
-        batch.append(item)
-        if len(batch) >= BATCH:
+async def _written(
+    store: EventStore, batch: list[list[Append]]
+) -> list[tuple[Append, Committed | TurnlogError]]:
+    appends = [append for group in batch for append in group]
+    if len(batch) == len(appends):
+        return list(zip(appends, await store.append_many(appends), strict=True))
+    try:
+        return list(zip(appends, await store.append_together(appends), strict=True))
+    except Refused as refused:
+        return [(append, refused) for append in appends]
+
+
+def _batches(groups: Iterator[list[Append]]) -> Iterator[list[list[Append]]]:
+    """Some groups of one each, or one of several."""
+    batch: list[list[Append]] = []
+    for group in groups:
+        if batch and (len(group) > 1 or len(batch) >= BATCH):
+            yield batch
+            batch = []
+        batch.append(group)
+        if len(group) > 1:
             yield batch
             batch = []
     if batch:
         yield batch
+
+
+def _groups(items: Iterable[Rewritten | Problem], told: Callable[[Problem], None]) -> Iterator[list[Append]]:
+    """What is to be written together: each by itself, mostly."""
+    group: list[Append] = []
+    for item in items:
+        if isinstance(item, Problem):
+            told(item)
+            continue
+        if group and not item.together:
+            yield group
+            group = []
+        group.append(item.append)
+    if group:
+        yield group

@@ -51,7 +51,10 @@ class Appending:
             await self._app(scope, receive, send)
             return
         read: list[Any] = []
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in request["headers"]}
+        given = reversed(
+            request["headers"]
+        )  # of one that is sent twice the first counts, as in the framework
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
         access = None if "origin" in headers else self._access(request, headers)
         data = None if access is None else await self._body(headers, receive, read)
         if data is None or access is None:

@@ -10,6 +10,7 @@ import logging
 import sys
 from collections import deque
 from collections.abc import MutableMapping
+from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -67,10 +68,14 @@ class _Logger:
     debug = info = warning = error = critical = msg
 
     def _write(self) -> None:
-        file = sys.stderr.buffer
-        while self._lines:
-            file.write(self._lines.popleft())
-        file.flush()
+        """What cannot be written is lost: a full disk is no reason to fail, nor to keep lines for ever."""
+        lines: list[bytes] = []
+        with suppress(IndexError):  # the end; another thread may take some, too
+            while True:
+                lines.append(self._lines.popleft())
+        with suppress(OSError):
+            sys.stderr.buffer.write(b"".join(lines))
+            sys.stderr.buffer.flush()
 
 
 class _Handler(logging.Handler):

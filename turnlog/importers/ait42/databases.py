@@ -24,7 +24,7 @@ import msgspec
 from eventstore.content import Json
 from turnlog.importers.ait42.sessions import Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
-from turnlog.importers.source.files import Source
+from turnlog.importers.source.files import SQLITE_ENDS, Source
 from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.shapes import head
 
@@ -32,8 +32,11 @@ Schema: TypeAlias = Literal["A", "B"]
 
 _MAGIC: Final = b"SQLite format 3\0"
 _JOURNALS: Final = ("-wal", "-journal")
-_BESIDE: Final = ("", "-wal", "-shm", "-journal")
+_BESIDE: Final = ("", *SQLITE_ENDS)
 _TABLES: Final = frozenset(("sessions", "instances", "chat_messages"))
+_MIGRATION: Final = "migration_metadata"
+"""How far AIT42 is with a migration of its own: nothing that a session has."""
+
 _DERIVED: Final = ("sessions_fts", "sqlite_")
 _RENAMED: Final = {"session_type": "type"}
 _CAMEL_EXCEPTIONS: Final = ("id", "instance_count", "message_count", "workspace_path")
@@ -97,7 +100,9 @@ def _has_bytes(path: Path) -> bool:
 
 
 def _connected(path: Path, how: str) -> sqlite3.Connection:
-    database = sqlite3.connect(f"file:{quote(str(path.absolute()))}?{how}", uri=True, isolation_level=None)
+    uri = f"file:{quote(str(path.absolute()))}?{how}"
+    # Which thread asks for the next conversation may change; two never do at once.
+    database = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     database.row_factory = sqlite3.Row
     database.text_factory = _text
     for pragma in ("trusted_schema=OFF", "query_only=ON", "cell_size_check=ON"):  # it may be a trap
@@ -160,7 +165,7 @@ class _Reading:
         if "workspaces" in self.tables:
             for hash_, path in self.database.execute(_EMPTY_WORKSPACES):
                 yield self._skipped(f"no session has workspace {hash_} ({path})", "workspaces")
-        own = self.tables - _TABLES - {"workspaces"}
+        own = self.tables - _TABLES - {"workspaces", _MIGRATION}
         if others := sorted(name for name in own if not name.startswith(_DERIVED)):
             yield self._skipped(f"tables that hold no session: {', '.join(others)}")
 

@@ -13,6 +13,7 @@ from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.copilot_chat.contexts import assemble
 from turnlog.importers.copilot_chat.copies import merge
 from turnlog.importers.copilot_chat.layouts import (
+    MESSAGES,
     find_context,
     find_designed,
     has_messages,
@@ -76,8 +77,7 @@ class CopilotChat:
             if mark is not None and mark in twice:
                 copies.setdefault(mark, []).append(name)
             else:
-                for item in _read(name, source):
-                    yield item if isinstance(item, Problem) else fitted(item)
+                yield from map(_fitted, _read(name, source))  # so that none is held when the next is read
         for names in copies.values():
             found: dict[UUID, Conversation] = {}
             for name in names:
@@ -88,6 +88,10 @@ class CopilotChat:
                         before = found.get(item.id)
                         found[item.id] = item if before is None else merge(before, item)
             yield from map(fitted, found.values())
+
+
+def _fitted(item: Conversation | Problem) -> Conversation | Problem:
+    return item if isinstance(item, Problem) else fitted(item)
 
 
 def _candidates(source: Source) -> Iterator[str]:
@@ -106,7 +110,7 @@ def _candidates(source: Source) -> Iterator[str]:
 def _kind(name: str, source: Source) -> tuple[dict[str, Any], str]:
     if name.endswith(".jsonl"):
         return {"id": stem(name)}, "session" if _is_agent_log(name, source) else "other"
-    document = source.json(name)
+    document = source.json(name, MESSAGES)
     return object_of(document) or {}, kind_of(document, name, source)
 
 

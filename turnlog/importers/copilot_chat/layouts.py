@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 from turnlog.importers.copilot_chat.found import Found, Layout, Node
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, text_of
 from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
+from turnlog.importers.source.pieces import Left, Place, opened
 from turnlog.importers.source.times import read_moment
 
 Kind = Literal["context", "designed", "session", "other"]
+
+MESSAGES: Final[Place] = ("message_pool", None)
+"""What of a large context is not decoded before it is read, message by message."""
+
+_CHUNKS: Final[Place] = ("message", "rich_type", "data", "chunks")
 
 _POOL = "messages_pool"
 _MESSAGES = "messages"
@@ -86,9 +92,11 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
             items = list(held.items())
             held.clear()
         elif inside is not None:
-            items = list(_enumerate_nodes(list_of(inside) or [inside]))
+            items = list(_enumerate_nodes(list(map(opened, list_of(inside) or [inside]))))
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
+            if isinstance(value, Left):
+                value = value.value(_CHUNKS)
             yield Node(key, value, name, f"$.message_pool.{key}")
         for path in pool:
             yield from _file(path, source)
@@ -199,7 +207,7 @@ def _file(path: str, source: Source, entry: dict[str, Any] | None = None) -> Ite
     if not path.endswith(".json"):
         return
     try:
-        value = source.json(path)
+        value = source.json(path, _CHUNKS)
     except Unreadable as error:
         yield error
         return

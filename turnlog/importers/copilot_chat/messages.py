@@ -13,6 +13,7 @@ from turnlog.importers.copilot_chat.notes import list_of, name_of, object_of, re
 from turnlog.importers.copilot_chat.rich_types import read_rich, tool_call
 from turnlog.importers.copilot_chat.streams import read_stream
 from turnlog.importers.source.notes import Where
+from turnlog.importers.source.pieces import opened
 from turnlog.importers.source.times import read_moment
 
 _ROLES: Final[dict[str, Role]] = {
@@ -90,6 +91,8 @@ def read_message(node: dict[str, Any], message_id: UUID, where: Where) -> Draft:
         where.inside(".rich_type").warn("rich_type_unknown", "it is no object of kind and data")
     data = object_of(rich.get("data")) if rich is not None else None
     streams = rich is not None and squashed(str(rich.get("kind"))) == "streamingresponse"
+    if data is not None and not streams and "chunks" in data:
+        data["chunks"] = opened(data["chunks"])
     draft = Draft(
         message_id,
         node.get("parent_id", msgspec.UNSET),

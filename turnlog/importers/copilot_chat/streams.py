@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from typing import Any, Final, cast
 
 from turnlog.importers.conversation import Chunk, Streamed
 from turnlog.importers.copilot_chat.notes import is_exact, list_of, object_of, rest_of, text_of
 from turnlog.importers.source.notes import Where
+from turnlog.importers.source.pieces import Left, opened
 from turnlog.importers.source.times import read_moment
 
 _MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", "usage", "finish_reason")
@@ -60,15 +62,17 @@ def _chunks(
     data: dict[str, Any], where: Where, started_at: int | None, kept: dict[str, Any]
 ) -> tuple[Chunk, ...]:
     """Every chunk in the order of the file; the list itself is kept if it says more than they do."""
-    rows = cast("list[dict[str, Any]] | None", list_of(data.get("chunks")))
+    found = data.get("chunks")
+    regular = _as_written(found.items() if isinstance(found, Left) else [list_of(found) or []])
+    if regular:
+        return regular
+    data["chunks"] = opened(found)
+    rows = cast("list[dict[str, Any]] | None", list_of(data["chunks"]))
     if rows is None:
         if data.get("chunks") is not None:
             kept["chunks"] = data["chunks"]
         where.inside(".chunks").warn("chunks_missing", "a stream without a list of chunks")
         return ()
-    regular = _as_written(rows)
-    if regular is not None:
-        return regular
     chunks: list[Chunk] = []
     odd: dict[str, int] = {}
     exact = True
@@ -104,23 +108,38 @@ def _chunks(
     return tuple(chunks)
 
 
-def _as_written(rows: list[dict[str, Any]]) -> tuple[Chunk, ...] | None:
+def _as_written(pieces: Iterable[list[dict[str, Any]]]) -> tuple[Chunk, ...] | None:
     """The chunks if each row is exactly as the program writes it, else None, and ``_chunks`` finds out why.
 
     Nearly all are; column by column they cost a third.
     """
+    chunks: list[Chunk] = []
+    size = 0
+    for rows in pieces:
+        some = _columns(rows, len(chunks), size, chunks[-1].at // 1_000 if chunks else None)
+        if some is None:
+            return None
+        chunks += some[0]
+        size = some[1]
+    return tuple(chunks)
+
+
+def _columns(
+    rows: list[dict[str, Any]], count: int, size: int, before: int | None
+) -> tuple[list[Chunk], int] | None:
+    """As ``_as_written``, and the bytes then; ``before`` is the last chunk's millisecond."""
     try:
         deltas: list[str] = [row["delta"] for row in rows]
         texts: list[str] = [row["timestamp"] for row in rows]
-        sizes = accumulate(map(len, map(str.encode, deltas)))
+        sizes = list(accumulate(map(len, map(str.encode, deltas)), initial=size))
         fractions = [text[20:26] for text in texts]
         digits = "".join(fractions)
         if not (
             {len(text) for text in texts} <= {27}
             and {text[19::7] for text in texts} <= {".Z"}
             and ((digits.isascii() and digits.isdecimal()) or not rows)
-            and [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
-            and [row["accumulated_chars"] for row in rows] == list(sizes)
+            and [row["sequence"] for row in rows] == list(range(count + 1, count + len(rows) + 1))
+            and [row["accumulated_chars"] for row in rows] == sizes[1:]
         ):
             return None
     except (KeyError, TypeError):
@@ -132,13 +151,13 @@ def _as_written(rows: list[dict[str, Any]]) -> tuple[Chunk, ...] | None:
             return None
         seconds[second] = at
     times = [seconds[text[:19]] + int(fraction) for text, fraction in zip(texts, fractions, strict=True)]
-    milliseconds = [time // 1_000 for time in times]
-    gaps = [after - before if after >= before else None for before, after in pairwise(milliseconds)]
+    milliseconds = [before, *[time // 1_000 for time in times]]
+    gaps = [None if a is None or b is None or b < a else b - a for a, b in pairwise(milliseconds)]
     said = [row.get("interval_ms") for row in rows]
     members = len(rows) * 5 - said.count(None)
-    if said != [None, *gaps][: len(rows)] or sum(map(len, rows)) != members:
+    if said != gaps or sum(map(len, rows)) != members:
         return None
-    return tuple(map(Chunk, deltas, times))
+    return list(map(Chunk, deltas, times)), sizes[-1]
 
 
 _ODD: Final = {

@@ -97,11 +97,14 @@ def restore(backup: Path, source: Path, names: Iterator[str], *, is_file: bool) 
     Yields each name with "restored", "there" when the same is there already, or what is wrong.
     """
     wanted = dict.fromkeys(names)
+    main = next((entry.path for entry in _entries(backup / MANIFEST)), "")
     for entry in _entries(backup / MANIFEST):
         if entry.path not in wanted:
             continue
         del wanted[entry.path]
-        target = source if is_file else source / inside(entry.path)
+        target = source / inside(entry.path)
+        if is_file:  # what lies beside it is called as it is, and longer
+            target = source.with_name(source.name + entry.path.removeprefix(main))
         yield entry.path, _restore_file(backup / FILES / inside(entry.path), target, entry)
     for name in wanted:
         yield name, "the backup does not hold it"
@@ -138,7 +141,7 @@ def _manifest_of(source: Source, manifest: Path, directory: Path) -> Backup:
     whole = sha256()
     files = size = 0
     with manifest.open("wb") as lines:
-        for name in source.files():
+        for name in source.all_files():
             path = source.path(name)
             entry = Entry(name, path.stat().st_size, _digest(path))
             line = msgspec.json.encode(entry) + b"\n"

@@ -7,20 +7,22 @@ of each copy in its context says which import brought it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
-from typing import Final
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from functools import partial
+from typing import Final, TypeVar
 from uuid import UUID
 
+import anyio.to_thread
 import msgspec
 
 from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer, Problem
-from turnlog.importers.detecting import unclaimed
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
-from turnlog.importers.job.recording import bytes_of, copies_in, digest_of
+from turnlog.importers.job.reading import Batch, batches, files_of, read
+from turnlog.importers.job.recording import copies_in, digest_of
 from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
     LISTED_MAX,
@@ -30,19 +32,11 @@ from turnlog.importers.job.report import (
 )
 from turnlog.importers.job.verifying import Compared, compare
 from turnlog.importers.source.files import Source
-from turnlog.importers.source.notes import problem_of
 
-BATCH_CONTEXTS: Final = 256
-"""Contexts that share a sync of the disk and a wait for the views."""
+AT_ONCE_BYTES: Final = 256 * 1024
+"""Of a conversation that is planned on the event loop, which takes a millisecond."""
 
-BATCH_BYTES: Final = 8 * 1024 * 1024
-"""What the conversations of a batch take in memory, roughly; a larger one is a batch by itself."""
-
-NOT_A_CONVERSATION: Final = "not_a_conversation"
-"""The code of what an importer says of a file that has the kind of its own, and not their shape."""
-
-CHUNK_BYTES: Final = 150
-"""What a chunk takes in memory beside what it takes encoded."""
+_T = TypeVar("_T")
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -58,13 +52,14 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 class _Work(msgspec.Struct):
-    """One conversation on its way; ``source_id`` is its id in the source.
+    """One conversation on its way; ``source_id`` is its id in the source, ``bytes`` what it takes, roughly.
 
     ``compared``: with all that was there, when nothing is new in it.
     """
 
     conversation: Conversation
     source_id: UUID
+    bytes: int
     plan: Plan | None = None
     compared: Compared | None = None
     created: bool = False
@@ -94,77 +89,17 @@ async def bring_over(
     In a dry run ``log`` may be None: then everything is new. The files of what ``only`` leaves out are added
     to ``not_asked_for``.
     """
-    batch: list[Conversation] = []
-    ids: set[UUID] = set()
-    size = 0
-    for item in _read(source, importers, settings.only, not_asked_for):
-        if isinstance(item, Problem):
-            yield item
-            continue
-        item_bytes = _bytes_of(item)
-        if batch and (item.id in ids or len(batch) == BATCH_CONTEXTS or size + item_bytes > BATCH_BYTES):
-            for line in await _bring_batch(log, batch, settings):
-                yield line
-            batch, size = [], 0
-            ids.clear()
-        batch.append(item)
-        ids.add(item.id)
-        size += item_bytes
-    for line in await _bring_batch(log, batch, settings):
-        yield line
+    pieces = batches(read(source, importers, settings.only, not_asked_for))
+    while batch := await anyio.to_thread.run_sync(next, pieces, None):
+        for problem in batch.problems:
+            yield problem
+        for line in await _bring_batch(log, batch, settings):
+            yield line
+        del batch  # before the next one is read
 
 
-def _read(
-    source: Source, importers: Iterable[Importer], only: frozenset[UUID] | None, not_asked_for: set[str]
-) -> Iterator[Conversation | Problem]:
-    importers, found = list(importers), set[UUID]()
-    for item in _read_all(source, importers):
-        is_context = isinstance(item, Conversation)
-        context_id = item.id if is_context else item.context_id
-        if only is None or context_id in only:
-            if is_context:
-                found.add(item.id)
-            yield item
-        else:
-            not_asked_for.update(_files_of(item) if is_context else (item.path,))
-    if only is None:
-        yield from map(problem_of, source.left_out())
-        yield from unclaimed(source, importers)
-    for missing in sorted((only or frozenset()) - found):
-        yield Problem("", "context_not_found", f"the source has no context {missing}", context_id=missing)
-
-
-def _read_all(source: Source, importers: list[Importer]) -> Iterator[Conversation | Problem]:
-    """What all importers say; of a file that several take for theirs, one tells what is wrong with it."""
-    told: dict[str, Importer] = {}
-    for importer in importers:
-        others = [other for other in importers if other is not importer]
-        for item in importer.read(source):
-            if (
-                isinstance(item, Conversation)
-                or not any(other.claims(source, item.path) for other in others)
-                or (item.code != NOT_A_CONVERSATION and told.setdefault(item.path, importer) is importer)
-            ):
-                yield item
-
-
-def _files_of(conversation: Conversation) -> tuple[str, ...]:
-    return conversation.files or (conversation.origin,)
-
-
-def _bytes_of(conversation: Conversation) -> int:
-    """What a conversation takes in memory, roughly. What cannot be stored is a batch by itself."""
-    chunks = sum(len(message.streamed.chunks) for message in conversation.messages if message.streamed)
-    try:
-        return bytes_of(conversation) + CHUNK_BYTES * chunks
-    except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return BATCH_BYTES
-
-
-async def _bring_batch(
-    log: Turnlog | None, batch: list[Conversation], settings: Settings
-) -> list[ContextLine]:
-    works = [await _prepare(log, conversation, settings) for conversation in batch]
+async def _bring_batch(log: Turnlog | None, batch: Batch, settings: Settings) -> list[ContextLine]:
+    works = [await _prepare(log, each, size, settings) for each, size in batch.conversations.values()]
     if log is not None and not settings.dry:
         planned = [work for work in works if work.plan is not None]
         await asyncio.gather(*[_append(log.store, work) for work in planned])
@@ -174,14 +109,15 @@ async def _bring_batch(
     return [_line_of(work, dry=settings.dry) for work in works]
 
 
-async def _prepare(log: Turnlog | None, conversation: Conversation, settings: Settings) -> _Work:
-    work = _Work(conversation, conversation.id)
+async def _prepare(log: Turnlog | None, conversation: Conversation, size: int, settings: Settings) -> _Work:
+    work = _Work(conversation, conversation.id, size)
     try:
         if log is not None:
             work.conversation = conversation = not_undone(log, conversation)
         version = 0 if log is None else log.store.version_of(conversation.id)
         if log is None or version == 0:
-            work.plan = plan_new(conversation, settings.workspace, settings.run)
+            plan = partial(plan_new, conversation, settings.workspace, settings.run)
+            work.plan = await _found(work, plan)
             work.created = True
         else:
             await _prepare_later(log, work, version, settings)
@@ -204,16 +140,21 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
         )
     copies = copies_in(state.attributes)
     work.created = bool(copies) and copies[0].run == settings.run
-    digest = digest_of(conversation)
+    digest = await _found(work, partial(digest_of, conversation))
     for copy in copies:
         if copy.digest == digest:
             work.before, work.version = copy.before, copy.version
     if work.version:
         return
     compared = await compare(log, conversation, workspace=settings.workspace, before=version)
-    work.plan = plan_later(conversation, compared, settings.run)
+    work.plan = await _found(work, partial(plan_later, conversation, compared, settings.run))
     work.compared = compared
     work.before, work.version = version, version
+
+
+async def _found(work: _Work, find: Callable[[], _T]) -> _T:
+    """What follows from a conversation; of a large one another thread finds it."""
+    return await anyio.to_thread.run_sync(find) if work.bytes > AT_ONCE_BYTES else find()
 
 
 async def _append(store: EventStore, work: _Work) -> None:
@@ -265,7 +206,7 @@ def _line_of(work: _Work, *, dry: bool) -> ContextLine:
         chunks_written=plan.chunks if plan is not None and writes else 0,
         before=work.before,
         version=work.version,
-        files=_files_of(conversation),
+        files=files_of(conversation),
         difference_count=len(differences),
         differences=tuple(differences[:LISTED_MAX]),
         conflicts=conflicts[:LISTED_MAX],

@@ -20,8 +20,8 @@ def delete_verified(
     """Delete the files of a source whose contexts are all verified, as the report that was ``written`` says.
 
     A file that any problem names is kept, with all files of its contexts; so are those of a context that has
-    a problem, those that hold something that was not asked for, and one that was changed since it was backed
-    up. What cannot be deleted is told, and the others go on.
+    a problem, those that hold something that was not asked for, one that was changed since it was backed
+    up, and one that the source names by a link. What cannot be deleted is told, and the others go on.
     """
     kept = dict.fromkeys(not_asked_for, "not_imported")
     partly: set[UUID] = set()
@@ -46,6 +46,8 @@ def delete_verified(
 
 
 def _delete(source: Source, backup: Path, name: str) -> FileLine:
+    if source.is_file and source.root.is_symlink():  # what it names is someone else's, and it would dangle
+        return FileLine(name, False, "symbolic_link", failed=True)
     try:
         path = source.path(name)
         if not same_file(backup, name, path):

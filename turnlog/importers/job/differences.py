@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, cast
 from uuid import UUID
 
 import msgspec
@@ -43,6 +43,14 @@ class Findings:
         """Note a difference, unless both are one JSON value."""
         if not same_json(expected, found):
             self.add(message_id, field, expected, found)
+
+
+def lacks(expected: Json, found: Json) -> bool:
+    """Whether anything in one JSON value is not in the other; null and absent are one here, as in a patch."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        members, there = cast("dict[str, Json]", expected), cast("dict[str, Json]", found)
+        return any(lacks(value, there.get(name)) for name, value in members.items())
+    return not same_json(expected, found)
 
 
 def _shown(value: object, other: object) -> str:

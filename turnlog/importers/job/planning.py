@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import Final, cast
 from uuid import UUID
 
@@ -19,28 +20,27 @@ from eventstore.events import (
     ContextCreated,
     ContextUpdated,
     CustomRecorded,
-    MessageAppended,
     Record,
     StateChanged,
-    StreamStarted,
 )
 from eventstore.limits import COMMIT_EVENTS_MAX
 from projections.answers import ContextState
 from projections.metadata import same_json
-from turnlog.importers.conversation import Conversation
-from turnlog.importers.job.differences import MISSING, Difference
+from turnlog.importers.conversation import Conversation, Message
+from turnlog.importers.job.differences import MISSING, Difference, lacks
 from turnlog.importers.job.recording import (
     COMMIT_BYTES,
     Copy,
     branches_of,
     copies_in,
     digest_of,
+    events_of,
     records_of,
     sized,
     tags_of,
     with_copies,
 )
-from turnlog.importers.job.verifying import Compared, is_ahead, lacks
+from turnlog.importers.job.verifying import Compared, is_ahead
 from turnlog.importers.source.files import stable_id
 
 DEFAULT_WORKSPACE: Final = "default"
@@ -49,22 +49,52 @@ DEFAULT_WORKSPACE: Final = "default"
 class Plan(msgspec.Struct, frozen=True):
     """What is to be appended, all or nothing; it takes the context from version ``before`` to ``version``.
 
-    ``conflicts`` are differences that no event can bring forward: they stay, and nothing is overwritten.
+    First ``lead``, then the ``brought`` messages, then ``tail``. ``digest`` is that of the copy, for the ids
+    of the commits. ``conflicts`` are differences that no event can bring forward: they stay, and nothing is
+    overwritten.
     """
 
-    appends: tuple[Append, ...]
+    context_id: UUID
+    digest: str
     before: int
     version: int
-    messages: int
-    chunks: int
+    lead: tuple[Record, ...]
+    brought: tuple[Message, ...]
+    tail: tuple[Record, ...]
     conflicts: tuple[Difference, ...] = ()
+
+    @property
+    def messages(self) -> int:
+        """How many are brought."""
+        return len(self.brought)
+
+    @property
+    def chunks(self) -> int:
+        """How many they have."""
+        return sum(len(message.streamed.chunks) for message in self.brought if message.streamed)
+
+    @property
+    def appends(self) -> Iterator[Append]:
+        """The commits, made one after the other as they are asked for.
+
+        Raises ``UnicodeEncodeError`` and ``OverflowError`` for values that cannot be stored.
+        """
+        version = self.before
+        records = chain(
+            map(sized, self.lead), chain.from_iterable(map(records_of, self.brought)), map(sized, self.tail)
+        )
+        for index, commit in enumerate(_commits(records)):
+            commit_id = stable_id("commit", str(self.context_id), self.digest, str(self.before), str(index))
+            yield Append(self.context_id, commit, version, commit_id)
+            version += sum(map(_events_in, commit))
+        assert version == self.version, "the version that the copy notes is the one that its commits lead to"
 
 
 def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Plan:
     """All of a conversation, for a log that has no such context."""
+    kept = [CustomRecorded(each.name, each.data) for each in conversation.kept]
     heads: dict[str, UUID | None] = {MAIN: None}
-    following: list[tuple[Record, int]] = [sized(CustomRecorded(k.name, k.data)) for k in conversation.kept]
-    following += list(_messages(conversation, {message.id for message in conversation.messages}, heads))
+    heads |= {message.branch: message.id for message in conversation.messages}
     wanted = branches_of(conversation)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != MAIN:
@@ -74,8 +104,7 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
         tail.append(ContextUpdated({"tags": tags_of(conversation)}))
     if conversation.state is not None:
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    following += map(sized, tail)
-    version = 1 + _event_count(following)
+    version = 1 + len(kept) + sum(map(events_of, conversation.messages)) + len(tail)
     copy = Copy(digest_of(conversation), run, 0, version, conversation.updated_at)
     created = ContextCreated(
         conversation.title,
@@ -83,7 +112,8 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
         conversation.config,
         with_copies(conversation.attributes, [copy]),
     )
-    return _plan(conversation, [sized(created), *following], copy)
+    lead = (created, *kept)
+    return Plan(conversation.id, copy.digest, 0, version, lead, conversation.messages, tuple(tail))
 
 
 def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan | None:
@@ -105,9 +135,13 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
         return None
     heads = dict(state.branches)
     unknown = {d.field for d in differences}
-    kept = [each for number, each in enumerate(conversation.kept) if f"kept/{number}" in unknown]
-    records: list[tuple[Record, int]] = [sized(CustomRecorded(each.name, each.data)) for each in kept]
-    records += list(_messages(conversation, missing, heads))
+    kept = [
+        CustomRecorded(each.name, each.data)
+        for number, each in enumerate(conversation.kept)
+        if f"kept/{number}" in unknown
+    ]
+    brought = tuple([message for message in conversation.messages if message.id in missing])
+    heads |= {message.branch: message.id for message in brought}
     wanted = _wanted_heads(conversation, compared, ids)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != state.active_branch:
@@ -115,13 +149,21 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     tail += [BranchDeleted(name) for name in heads if name not in wanted]
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    records += map(sized, tail)
-    version = state.version + _event_count(records) + 1
+    version = state.version + 1 + len(kept) + sum(map(events_of, brought)) + len(tail)
     copy = Copy(digest_of(conversation), run, state.version, version, conversation.updated_at)
     changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
     conflicts += _diverged(conversation, compared, wanted)
-    return _plan(conversation, [sized(changes), *records], copy, conflicts)
+    return Plan(
+        conversation.id,
+        copy.digest,
+        state.version,
+        version,
+        (changes, *kept),
+        brought,
+        tuple(tail),
+        tuple(conflicts),
+    )
 
 
 def _says_more(conversation: Conversation, compared: Compared) -> bool:
@@ -188,52 +230,14 @@ def _patch(wanted: dict[str, Json], there: dict[str, Json]) -> dict[str, Json]:
     return patch
 
 
-def _messages(
-    conversation: Conversation, ids: Iterable[UUID | None], heads: dict[str, UUID | None]
-) -> Iterator[tuple[Record, int]]:
-    """The records of some messages in order; ``heads`` follows them."""
-    wanted = set(ids)
-    for message in conversation.messages:
-        if message.id in wanted:
-            yield from records_of(message)
-            heads[message.branch] = message.id
-
-
 def _moves(heads: dict[str, UUID | None], wanted: dict[str, UUID | None]) -> Iterator[BranchMoved]:
     for name, head in wanted.items():
         if name not in heads or heads[name] != head:
             yield BranchMoved(name, head)
 
 
-def _event_count(records: Iterable[tuple[Record, int]]) -> int:
-    return sum(_events_in(record) for record, _ in records)
-
-
 def _events_in(record: Record) -> int:
     return len(record.deltas) if type(record) is ChunkRun else 1
-
-
-def _plan(
-    conversation: Conversation,
-    records: list[tuple[Record, int]],
-    copy: Copy,
-    conflicts: Iterable[Difference] = (),
-) -> Plan:
-    appends: list[Append] = []
-    version = copy.before
-    for index, commit in enumerate(_commits(records)):
-        commit_id = stable_id("commit", str(conversation.id), copy.digest, str(copy.before), str(index))
-        appends.append(Append(conversation.id, commit, version, commit_id))
-        version += sum(map(_events_in, commit))
-    assert version == copy.version, "the version that the copy notes is the one that its commits lead to"
-    return Plan(
-        tuple(appends),
-        copy.before,
-        version,
-        sum(isinstance(record, (MessageAppended, StreamStarted)) for record, _ in records),
-        sum(len(record.deltas) for record, _ in records if type(record) is ChunkRun),
-        tuple(conflicts),
-    )
 
 
 def _commits(records: Iterable[tuple[Record, int]]) -> Iterator[tuple[Record, ...]]:

@@ -28,6 +28,9 @@ COMMIT_BYTES: Final = 8 * 1024 * 1024
 CHUNK_BYTES: Final = 16
 """What a chunk takes in a run beside its text, at most."""
 
+PIECE_CHUNKS: Final = 1_000
+"""Chunks that are encoded at once: a fraction of a millisecond."""
+
 UTF8_BYTES_MAX: Final = 4
 """Of a character."""
 
@@ -51,13 +54,30 @@ class Copy(msgspec.Struct, frozen=True):
 
 def bytes_of(conversation: Conversation) -> int:
     """What a conversation takes. Raises as ``sized`` does."""
-    return len(_encoder.encode(conversation))
+    return sum(map(len, _encoded(conversation)))
 
 
 def digest_of(conversation: Conversation) -> str:
     """What makes two copies the same: all that they say, and not where they were found."""
-    said = msgspec.structs.replace(conversation, origin="", warnings=(), files=())
-    return sha256(_encoder.encode(said)).hexdigest()[:32]
+    digest = sha256()
+    for piece in _encoded(msgspec.structs.replace(conversation, origin="", warnings=(), files=())):
+        digest.update(piece)
+    return digest.hexdigest()[:32]
+
+
+def _encoded(conversation: Conversation) -> Iterator[bytes]:
+    """A conversation in pieces: whole it would be in memory twice, and hold the interpreter's lock."""
+    yield _encoder.encode(msgspec.structs.replace(conversation, messages=(), kept=()))
+    yield from map(_encoder.encode, conversation.kept)
+    for message in conversation.messages:
+        streamed = message.streamed
+        if streamed is None:
+            yield _encoder.encode(message)
+            continue
+        rest = msgspec.structs.replace(streamed, chunks=())
+        yield _encoder.encode(msgspec.structs.replace(message, streamed=rest))
+        for start in range(0, len(streamed.chunks), PIECE_CHUNKS):
+            yield _encoder.encode(streamed.chunks[start : start + PIECE_CHUNKS])
 
 
 def copies_in(attributes: dict[str, Json]) -> list[Copy]:
@@ -110,11 +130,15 @@ def tags_of(conversation: Conversation) -> list[str]:
     return list(conversation.tags)
 
 
+def events_of(message: Message) -> int:
+    """The events that a message takes."""
+    return 1 if message.streamed is None else 2 + len(message.streamed.chunks)
+
+
 def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:
     """What chunks add up to; those alike are joined first, but for notes, which are objects."""
     pieces: list[tuple[Kind, str | None, str]] = []
-    for _, group in groupby(chunks, _KIND_AND_PART):
-        alike = list(group)
+    for alike in _alike(chunks):
         first, deltas = alike[0], [chunk.delta for chunk in alike]
         for text in deltas if first.kind == "other" else ["".join(deltas)]:
             pieces.append((first.kind, first.part, text))  # noqa: PERF401 -- a comprehension loses the type
@@ -174,17 +198,24 @@ def _end(message: Message, streamed: Streamed) -> StreamFinalized:
 def _runs(message_id: UUID, chunks: tuple[Chunk, ...]) -> Iterator[tuple[ChunkRun, int]]:
     """Chunks as runs: a new one where kind or part changes, or a commit would be full."""
     sequence = 1
-    for _, alike in groupby(chunks, _KIND_AND_PART):
-        for run, size in _halved(list(alike)):
+    for alike in _alike(chunks):
+        for run, size in _halved(alike):
             yield _run(message_id, sequence, run), size
             sequence += len(run)
+
+
+def _alike(chunks: tuple[Chunk, ...]) -> Iterator[list[Chunk]]:
+    """Chunks that follow each other and are of one kind and part, as many as fit into a commit."""
+    for start in range(0, len(chunks), COMMIT_EVENTS_MAX):
+        for _, alike in groupby(chunks[start : start + COMMIT_EVENTS_MAX], _KIND_AND_PART):
+            yield list(alike)
 
 
 def _halved(chunks: list[Chunk]) -> Iterator[tuple[list[Chunk], int]]:
     """Chunks in halves of halves until each fits into a commit, with its bytes at most."""
     characters = sum([len(chunk.delta) for chunk in chunks])
     size = CHUNK_BYTES * len(chunks) + UTF8_BYTES_MAX * characters
-    if len(chunks) > 1 and (size > COMMIT_BYTES or len(chunks) > COMMIT_EVENTS_MAX):
+    if len(chunks) > 1 and size > COMMIT_BYTES:
         middle = len(chunks) // 2
         yield from _halved(chunks[:middle])
         yield from _halved(chunks[middle:])

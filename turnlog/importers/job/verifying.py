@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final, NamedTuple, cast
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
 from uuid import UUID
 
+import anyio.lowlevel
+import anyio.to_thread
 import msgspec
 
 from eventstore.content import Json, Part, TextPart
@@ -15,7 +17,7 @@ from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
-from turnlog.importers.job.differences import MISSING, Difference, Findings
+from turnlog.importers.job.differences import MISSING, Difference, Findings, lacks
 from turnlog.importers.job.recording import (
     IMPORT,
     branches_of,
@@ -26,10 +28,11 @@ from turnlog.importers.job.recording import (
 )
 
 PAGE_MESSAGES: Final = 1_000
-PAGE_CHUNKS: Final = 10_000
+PAGE_CHUNKS: Final = 1_000
 
 BODIES: Final = 32
-"""Bodies that are in memory at once, beside those of the source."""
+BODIES_BYTES: Final = 4 * 1024 * 1024
+"""Bodies that are in memory at once, beside those of the source: at least one."""
 
 
 class Compared(NamedTuple):
@@ -68,7 +71,7 @@ async def compare(
     moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
     findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
-    events = _events(log, conversation.id, state.version)
+    events = await anyio.to_thread.run_sync(_events, log, conversation.id, state.version)
     parents = await _compare_messages(log, conversation, before, moment, events, findings)
     _compare_kept(conversation, events, before > 0, findings)
     _compare_context(conversation, workspace, state, before > 0, parents, findings)
@@ -80,14 +83,6 @@ def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUI
     while current is not None and current != head:
         current = parents.get(current)
     return current == head
-
-
-def lacks(expected: Json, found: Json) -> bool:
-    """Whether anything in one JSON value is not in the other; null and absent are one here, as in a patch."""
-    if isinstance(expected, dict) and isinstance(found, dict):
-        members, there = cast("dict[str, Json]", expected), cast("dict[str, Json]", found)
-        return any(lacks(value, there.get(name)) for name, value in members.items())
-    return not same_json(expected, found)
 
 
 def _compare_context(
@@ -142,7 +137,7 @@ async def _compare_messages(
         page = await log.queries.messages(
             conversation.id, all_branches=True, limit=PAGE_MESSAGES, after=cursor, moment=moment
         )
-        there: list[tuple[Message, bool]] = []
+        there: list[tuple[Message, bool, int]] = []
         for entry in page.items:
             parents[entry.id] = entry.parent_id
             is_new = entry.version > before
@@ -150,14 +145,13 @@ async def _compare_messages(
                 added.append(entry.id)
             message = expected.get(entry.id)
             if message is not None:
-                there.append((message, is_new))
+                there.append((message, is_new, entry.size_bytes or 0))
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
-        for start in range(0, len(there), BODIES):
-            some = there[start : start + BODIES]
-            ids = [message.id for message, _ in some]
+        for some in _portions(there):
+            ids = [message.id for message, _, _ in some]
             found = await log.queries.bodies(ids, moment, context_id=conversation.id)
-            for (message, is_new), body in zip(some, found, strict=True):
+            for (message, is_new, _), body in zip(some, found, strict=True):
                 await _compare_message(log, message, body, events, is_new, findings)
         cursor = page.next_cursor
         if cursor is None:
@@ -167,6 +161,19 @@ async def _compare_messages(
             findings.add(message.id, MISSING, "a message", "no such message")
     _compare_order(conversation, added, findings)
     return parents
+
+
+def _portions(there: list[tuple[Message, bool, int]]) -> Iterator[list[tuple[Message, bool, int]]]:
+    portion: list[tuple[Message, bool, int]] = []
+    size = 0
+    for each in there:
+        if portion and (len(portion) == BODIES or size + each[2] > BODIES_BYTES):
+            yield portion
+            portion, size = [], 0
+        portion.append(each)
+        size += each[2]
+    if portion:
+        yield portion
 
 
 def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
@@ -234,7 +241,8 @@ async def _compare_message(
             findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
         _compare_parts(message, message.parts, body, findings)
     elif entry.streamed:
-        _compare_parts(message, message.parts or folded(streamed.chunks), body, findings)
+        parts = message.parts or await anyio.to_thread.run_sync(folded, streamed.chunks)
+        _compare_parts(message, parts, body, findings)
         await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
 
 
@@ -296,6 +304,7 @@ async def _compare_stream(
             for sequence, (chunk, there) in enumerate(zip(some, page.chunks, strict=False), reached + 1):
                 _compare_chunk(key, chunk, there, sequence, compares_times, findings)
         reached += len(page.chunks)
+        await anyio.lowlevel.checkpoint()
 
 
 def _compare_chunk(

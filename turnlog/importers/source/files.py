@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
-from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable, decode
+from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable
+from turnlog.importers.source.pieces import Place, decode
 
 __all__ = ["FILE_BYTES_MAX", "Source", "Unreadable", "own_id", "stable_id", "uuid_of"]
 
 FILE_BYTES_MAX: Final = JSON_BYTES_MAX
 """A file that is read whole."""
+
+SQLITE_ENDS: Final = ("-wal", "-shm", "-journal")
+"""Of the names of files that SQLite puts beside a database."""
 
 _NAMESPACE: Final = UUID("6f1c6d0e-6f0a-5a3e-9d55-0b8f6a1f7c11")
 """Of the ids that we make for what has none."""
@@ -47,6 +51,12 @@ class Source:
         """
         return (name for name, refused in self._entries() if refused is None)
 
+    def all_files(self) -> Iterator[str]:
+        """``files``, and of a source that is one file what SQLite put beside it, which is read with it."""
+        yield from self.files()
+        if self.is_file:
+            yield from filter(self.has, [f"{self.root.name}{end}" for end in SQLITE_ENDS])
+
     def left_out(self) -> Iterator[Unreadable]:
         """What ``files`` leaves out: links, devices, pipes, folders that cannot be listed."""
         return (refused for _, refused in self._entries() if refused is not None)
@@ -54,7 +64,10 @@ class Source:
     def path(self, name: str) -> Path:
         """Where a file is. Raises ``Unreadable`` for a name that leaves the source."""
         self._steps(name)
-        return self.root / name if not self.is_file else self.root.resolve()
+        if not self.is_file:
+            return self.root / name
+        file = self.root.resolve()
+        return file.with_name(file.name + name.removeprefix(self.root.name))
 
     def bytes(self, name: str) -> bytes:
         """A file, whole. Raises ``Unreadable``."""
@@ -87,9 +100,9 @@ class Source:
         except OSError as error:
             raise _refused(name, error) from error
 
-    def json(self, name: str) -> Any:
-        """A file as JSON. Raises ``Unreadable``."""
-        return decode(name, self.bytes(name))
+    def json(self, name: str, left: Place = ()) -> Any:
+        """A file as JSON; in a large one the values at ``left`` are ``Left``. Raises ``Unreadable``."""
+        return decode(name, self.bytes(name), left)
 
     def modified_us(self, name: str) -> int:
         """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""
@@ -145,7 +158,7 @@ class Source:
 
     def _steps(self, name: str) -> list[str]:
         """The names of folders on the way to a file, and its own."""
-        if self.is_file and name != self.root.name:
+        if self.is_file and name not in [f"{self.root.name}{end}" for end in ("", *SQLITE_ENDS)]:
             raise Unreadable(name, "outside_source", "the source is one file, of another name")
         steps = name.split("/")
         if any(step in ("", ".", "..") or "\0" in step for step in steps):
@@ -155,16 +168,16 @@ class Source:
     def _at(self, name: str) -> str:
         """``path`` as text, which is found for many files in the time that a ``Path`` takes for one."""
         self._steps(name)
-        return str(self.root) if self.is_file else f"{self.root}/{name}"
+        return str(self.path(name)) if self.is_file else f"{self.root}/{name}"
 
     def _facts(self, name: str) -> os.stat_result:
-        return os.stat(self._at(name), follow_symlinks=self.is_file)
+        return os.stat(self._at(name), follow_symlinks=False)
 
     def _open(self, name: str) -> int:
         """Step by step, so that no link is followed on the way even if one appears meanwhile."""
         *folders, last = self._steps(name)
         if self.is_file:
-            return os.open(self.root, _FILE & ~os.O_NOFOLLOW)
+            return os.open(self.path(name), _FILE)
         at = os.open(self.root, _FOLDER)
         try:
             for folder in folders:

@@ -84,9 +84,9 @@ def decode(name: str, text: bytes, mend: Mend | None = None, place: str | None =
         return decode(name, mended, mend, place)
     if mend is None:
         _refuse_nesting(name, value)
-        if _MANY_DIGITS in text.translate(_DIGITS_TO_ZERO):
+        if has_large_integer(text):
             _refuse_large_integers(name, value)
-    if _may_repeat(text, value):
+    if may_repeat(text, value):
         for key in _repeated(text):
             if mend is None:
                 raise Unreadable(name, "duplicate_key", f"an object has the member {key} twice", key)
@@ -142,7 +142,12 @@ def _strings(text: bytes) -> int:
     return text.count(b'"') - (text.count(b'\\"') if b"\\" in text else 0)
 
 
-def _may_repeat(text: bytes, value: Any) -> bool:
+def has_large_integer(text: bytes) -> bool:
+    """Whether there may be an integer of more than 64 bits in a text."""
+    return _MANY_DIGITS in text.translate(_DIGITS_TO_ZERO)
+
+
+def may_repeat(text: bytes, value: Any) -> bool:
     """Whether an object may have two members of one name; mostly it is certain that none has."""
     try:
         return _strings(_ENCODER.encode(value)) != _strings(text)
