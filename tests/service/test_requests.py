@@ -181,7 +181,12 @@ async def test_a_message_has_text_or_parts_not_both_and_not_neither(served: Serv
 
 
 async def test_what_is_wrong_with_a_commit_has_its_place_too(served: Served) -> None:
-    event = {"type": "message.appended", "message_id": str(uuid4()), "role": "robot", "parts": []}
+    event: dict[str, Any] = {
+        "type": "message.appended",
+        "message_id": str(uuid4()),
+        "role": "robot",
+        "parts": [],
+    }
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"events": [event]}, "body.events[0].role"),
         ({"events": [], "x": 1}, "body.x"),
