@@ -2,7 +2,7 @@
 
 DIR/            0700
   writer.lock   held by the one process that writes
-  keys.json     who may use it over HTTP; keys.lock is held by whoever changes it
+  keys.json     who may use it over HTTP; keys.made says that it was there, keys.lock is held to change it
   log/          the log's LMDB environment
   views/        the projections' LMDB environment; may be deleted at any time
 """
@@ -105,7 +105,7 @@ def _refuse_foreign(path: Path) -> None:
     """Never make a log among files that somebody else put there."""
     if (path / "log").exists() or not path.is_dir():
         return
-    ours = ("writer.lock", "keys.json", "keys.lock", "lost+found")
+    ours = ("writer.lock", "keys.json", "keys.made", "keys.lock", "lost+found")
     for entry in sorted(path.iterdir()):
         if not entry.name.startswith(".") and entry.name not in ours:
             raise Unavailable("directory_foreign", f"{path} holds {entry.name} but no log", path=str(path))

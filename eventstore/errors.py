@@ -58,7 +58,7 @@ CODES: Final[dict[str, Code]] = {
     "invalid_settings": Code(REFUSED, 422, "Correct the setting named in the message."),
     "keys_required": Code(REFUSED, 422, "Make a key: `turnlog keys create`. Or listen on 127.0.0.1."),
     "keys_exposed": Code(REFUSED, 500, "Check that nobody put a key into it, then `chmod 600` it."),
-    "too_many_keys": Code(REFUSED, 422, "Move the directory's keys.json away and make the keys anew."),
+    "too_many_keys": Code(REFUSED, 422, "Move keys.json and keys.made away and make the keys anew."),
     "key_not_found": Code(NOT_FOUND, 404, "See `turnlog keys list` for the ids."),
     "not_confirmed": Code(REFUSED, 422, "Answer as it asks, or repeat with --yes."),
     "key_missing": Code(REFUSED, 401, "Send a key: `Authorization: Bearer tl_...`."),
@@ -83,7 +83,7 @@ CODES: Final[dict[str, Code]] = {
     "head_is_not_parent": Code(CONFLICT, 409, "Name the parent explicitly, or start a branch."),
     "fork_source_not_found": Code(CONFLICT, 409, "Fork from a version that exists."),
     "stream_not_found": Code(CONFLICT, 409, "Start the stream first."),
-    "stream_finalized": Code(CONFLICT, 409, "A finalized stream takes no more chunks."),
+    "stream_finalized": Code(CONFLICT, 409, "It is finalized already: it takes no chunks and no other end."),
     "stream_not_open": Code(CONFLICT, 409, "This message was not streamed."),
     "raw_not_kept": Code(
         CONFLICT, 409, "Read it in another dialect; record with keep_raw to have its bytes."
@@ -114,7 +114,7 @@ CODES: Final[dict[str, Code]] = {
     "disk_full": Code(UNAVAILABLE, 507, "Free disk space; reads go on."),
     "storage_failed": Code(UNAVAILABLE, 503, "Check the disk and the permissions of the directory."),
     "backup_failed": Code(UNAVAILABLE, 503, "Free disk space, or choose another --backup-dir."),
-    "writer_locked": Code(UNAVAILABLE, 503, "Stop the other process, or open read-only."),
+    "writer_locked": Code(UNAVAILABLE, 503, "Stop that process, or write over HTTP if it is the service."),
     "wrong_event_loop": Code(UNAVAILABLE, 500, "Use the store on the event loop that opened it."),
     "already_open": Code(UNAVAILABLE, 500, "Use the store that this process has opened."),
     "forked_process": Code(UNAVAILABLE, 500, "Open the store after forking, in the child itself."),
@@ -123,7 +123,9 @@ CODES: Final[dict[str, Code]] = {
     "directory_newer": Code(UNAVAILABLE, 500, "Use a Turnlog at least as new as the one that wrote it."),
     "directory_damaged": Code(DAMAGED, 500, "Restore from a backup; keep a copy of the directory."),
     "file_system_unsafe": Code(UNAVAILABLE, 500, "Use a local disk, or allow this file system explicitly."),
-    "keys_damaged": Code(DAMAGED, 500, "Restore keys.json from a backup; without it nobody gets in."),
+    "keys_damaged": Code(
+        DAMAGED, 500, "Restore keys.json from a backup; to begin without keys, remove it and keys.made."
+    ),
     "cannot_listen": Code(UNAVAILABLE, 500, "Choose another port with --port, or end what listens there."),
     "service_missing": Code(UNAVAILABLE, 500, 'Install it: pip install "turnlog[service]".'),
     "commit_damaged": Code(DAMAGED, 500, "Run `turnlog verify`; restore from a backup."),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Final, NamedTuple, TypeAlias, assert_never
+from typing import Final, NamedTuple, Never, NoReturn, TypeAlias
 from uuid import UUID
 
 import msgspec
 
 from eventstore.context import MAIN
-from eventstore.errors import NotFound
+from eventstore.errors import NotFound, Refused
 from eventstore.events import (
     MILESTONE_STREAMS_MIN,
     BranchDeleted,
@@ -73,12 +73,12 @@ class Resolved(NamedTuple):
     position: int
 
 
-def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:
+def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:  # noqa: RET503 -- the last case raises
     """Which version of a context a moment means. It costs the same however long the context is.
 
     Its position may be above the snapshot's: then the views are to be waited for. Raises ``NotFound``:
     ``context_not_found``, ``version_not_found``, ``position_not_found``, ``moment_before_creation`` or
-    ``message_not_found``.
+    ``message_not_found``; ``Refused`` (``invalid_argument``) for what is no moment.
     """
     match moment:
         case Now():
@@ -105,7 +105,17 @@ def resolve(snapshot: Snapshot, context_id: UUID, moment: Moment) -> Resolved:
                 raise message_not_found(moment.message_id, context_id=context_id)
             return _at_version(snapshot, context_id, place[1])
         case _:
-            assert_never(moment)
+            _refuse(moment)
+
+
+def _refuse(other: Never) -> NoReturn:
+    """What the types exclude, callers without a type checker give: most often a bare version."""
+    raise Refused(
+        "invalid_argument",
+        f"a moment is NOW, AtVersion(1), AtPosition(90), AtTime(...) or AtMessage(...), not {other!r:.50}; "
+        'the command line writes them as "now", "v1", "p90"',
+        argument="moment",
+    )
 
 
 def _at_version(snapshot: Snapshot, context_id: UUID, version: int) -> Resolved:

@@ -15,7 +15,7 @@ from uuid_utils.compat import uuid7
 from eventstore.closing import Once
 from eventstore.commits import ANY, NO_CONTEXT, Committed, ExpectedVersion
 from eventstore.content import Json, Part, Role, TextPart
-from eventstore.errors import NotFound, TurnlogError
+from eventstore.errors import NotFound, Refused, TurnlogError
 from eventstore.events import (
     BranchDeleted,
     BranchMoved,
@@ -156,6 +156,8 @@ class Context:
         the same message: its id follows from that unless given. Raises ``Refused``.
         """
         check_optional_ids(message_id=message_id, parent_id=parent_id, commit_id=commit_id)
+        if not isinstance(content, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] -- for callers without one
+            raise Refused("invalid_argument", "content is a text or a list of parts", argument="content")
         message_id = message_id or new_id(commit_id)
         parts = (TextPart(content),) if isinstance(content, str) else tuple(content)
         branch = branch or await self._active_branch()
@@ -301,7 +303,9 @@ async def open_turnlog(
         clock=clock,
     )
     try:
-        views = Views(store.path / "views", _configured(projections), store.log, read_only=read_only)
+        named = [load(p) if isinstance(p, str) else p for p in projections]
+        every = [Contexts(), Messages(), Timelines(), *installed(), *named]
+        views = Views(store.path / "views", every, store.log, read_only=read_only)
         try:
             runner = Runner(store, views)
             runner.start()
@@ -312,9 +316,3 @@ async def open_turnlog(
         await store.close()
         raise
     return Turnlog(store, views, runner, Queries(store, views, runner))
-
-
-def _configured(projections: Iterable[str | Projection]) -> list[Projection]:
-    """The built-in projections, those of installed packages, and those named here."""
-    named = [load(p) if isinstance(p, str) else p for p in projections]
-    return [Contexts(), Messages(), Timelines(), *installed(), *named]

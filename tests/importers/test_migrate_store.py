@@ -261,6 +261,7 @@ def test_the_verb_migrates_swaps_and_keeps_the_keys(
     assert terminal.ok("events", "--json").out == before
     assert (data_dir / "keys.json").read_bytes() == keys
     assert (data_dir / "keys.json").stat().st_mode & 0o777 == 0o600
+    assert (data_dir / "keys.made").exists()
     assert terminal.ok("verify", "--json").object["sound"]
     assert kept_at(data_dir).is_dir()
     ran = terminal("migrate-store", data_dir, new, "--swap", "--json")

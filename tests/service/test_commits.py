@@ -210,8 +210,8 @@ async def test_what_is_wrong_with_an_event_is_said_with_its_place(served: Served
     context_id = uuid4()
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"type": "nothing"}, "body.events[1].type"),
-        ({"state": "x"}, "body.events[1]"),
-        (_state("x") | {"more": 1}, "body.events[1]"),
+        ({"state": "x"}, "body.events[1].type"),
+        (_state("x") | {"more": 1}, "body.events[1].more"),
         ({"type": "message.redacted", "message_id": "1"}, "body.events[1].message_id"),
         ({"type": "context.state_changed", "state": 1}, "body.events[1].state"),
     ]

@@ -321,3 +321,10 @@ async def test_a_defect_inside_a_stream_ends_it_with_a_word(
     ]
     assert MARK not in answer.text + str(lines)
     assert not caplog.records
+
+
+async def test_whoever_asks_before_there_is_a_key_has_no_id(data_dir: Path) -> None:
+    async with process(data_dir) as served, httpx.AsyncClient(base_url=served.address) as client:
+        await client.get("/api/contexts")
+        await served.end()
+    assert [line["key_id"] for line in served.lines if line["event"] == "request"] == [None]

@@ -441,8 +441,9 @@ async def test_an_ingest_of_no_use_is_refused(served: Served) -> None:
     unknown = await served.client.post(f"{path}?dialect=morse", content=b"")
     problem(unknown, 422, "unknown_dialect")
     head = (await served.json("GET", "/api/log/head"))["position"]
-    wrong = await served.client.post(f"{path}?dialect=openai_chat", content=b"data: {x\n\n")
-    problem(wrong, 422, "malformed_stream")
+    for content in (b"data: {x\n\n", b"garbage\n", b"garbage"):
+        wrong = await served.client.post(f"{path}?dialect=openai_chat", content=content)
+        problem(wrong, 422, "malformed_stream")
     open_streams = (await served.json("GET", f"/api/contexts/{context_id}"))["open_streams"]
     assert (head, open_streams) == (1, {})
 

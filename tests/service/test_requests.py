@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 from uuid import UUID, uuid4
 
 import httpx
@@ -113,20 +113,23 @@ async def test_a_slash_at_the_end_and_the_case_of_an_id_make_no_difference(serve
     assert (await served.json("POST", "/api/commits/", body))["version"] == 1
 
 
+ROLES: Final = "it is one of system, developer, user, assistant, tool"
+
+
 @pytest.mark.parametrize(
     ("body", "path", "message"),
     [
         (b"", "body", "there is none"),
         (b"null", "body", "Expected `object`, got `null`"),
         (b"[]", "body", "Expected `object`, got `array`"),
-        (b'{"text":"x"}', "body", "Object missing required field `role`"),
-        (b'{"role":"robot","text":"x"}', "body.role", "Invalid enum value 'robot'"),
-        (b'{"role":"user","text":"x","txt":1}', "body", "Object contains unknown field `txt`"),
+        (b'{"text":"x"}', "body.role", "Object missing required field `role`"),
+        (b'{"role":"robot","text":"x"}', "body.role", "Invalid enum value 'robot'; " + ROLES),
+        (b'{"role":"user","text":"x","txt":1}', "body.txt", "Object contains unknown field `txt`"),
         (b'{"role":"user","text":"x","branch":""}', "body.branch", "Expected `str` of length >= 1"),
         (b'{"role":"user","text":"x","parent_id":"1"}', "body.parent_id", "Invalid UUID"),
         (
             b'{"role":"user","parts":[{"type":"text","text":"x"},{"type":"text","text":"y","z":1}]}',
-            "body.parts[1]",
+            "body.parts[1].z",
             "Object contains unknown field `z`",
         ),
         (
@@ -162,8 +165,35 @@ async def test_what_is_wrong_with_a_body_is_said_with_its_place(
 )
 async def test_what_is_no_json_is_refused_and_nothing_is_written(served: Served, body: bytes) -> None:
     refused = await served.client.post("/api/contexts", content=body, headers=JSON)
-    assert "the body cannot be read" in problem(refused, 400, "invalid_request")["detail"]
+    told = problem(refused, 400, "invalid_request")
+    assert "the body cannot be read" in told["detail"]
+    (error,) = told["errors"]
+    assert error["path"] == "body"
+    assert error["message"] in told["detail"]
     assert (await served.json("GET", "/api/log/head"))["position"] == 0
+
+
+async def test_a_message_has_text_or_parts_not_both_and_not_neither(served: Served) -> None:
+    path = f"/api/contexts/{await served.context()}/messages"
+    for content in ({}, {"text": "x", "parts": [{"type": "text", "text": "y"}]}):
+        refused = await served.client.post(path, json={"role": "user", **content})
+        assert "not both" in problem(refused, 422, "invalid_argument")["detail"]
+
+
+async def test_what_is_wrong_with_a_commit_has_its_place_too(served: Served) -> None:
+    event: dict[str, Any] = {
+        "type": "message.appended",
+        "message_id": str(uuid4()),
+        "role": "robot",
+        "parts": [],
+    }
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"events": [event]}, "body.events[0].role"),
+        ({"events": [], "x": 1}, "body.x"),
+    ]
+    for more, path in wrong:
+        refused = await served.client.post("/api/commits", json={"context_id": str(uuid4()), **more})
+        assert list(invalid(refused)) == [path]
 
 
 @pytest.mark.parametrize("number", ["18446744073709551616", "-9223372036854775809"])

@@ -96,6 +96,7 @@ def test_it_records_the_demo_once_and_serves_it_and_what_it_says_to_try_works(da
         assert titles(address) == recorded, "a store that holds something is left alone"
         examples = re.findall(r"^ +(curl .*)$", again.told, re.MULTILINE)
         assert len(examples) == 3
+        assert f"whoever is on this machine may do everything on {address}" in again.told
         answers = [tried(each.replace("/replay'", "/replay?speed=0'")) for each in examples]
         assert [item["title"] in recorded for item in msgspec.json.decode(answers[0])["items"]] == [True] * 3
         assert '"totals":' in answers[1]

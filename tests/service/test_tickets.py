@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from every_route import ROWS, declared, place_in
+from expecting import invalid
 from serving import SECONDS, Served, new_key, serving
 
 from eventstore.units import wall_clock_us
@@ -72,6 +73,13 @@ async def test_a_ticket_has_the_rights_of_its_key(data_dir: Path) -> None:
         assert (await served.client.get(f"{path}?ticket={others}")).status_code == 404
         page = await served.client.get(f"/api/events?ticket={all_of_theirs}")
         assert (page.status_code, page.json()["items"]) == (200, [])
+
+
+async def test_a_path_that_is_no_streams_is_refused_in_words(data_dir: Path) -> None:
+    async with serving(data_dir, key=key(data_dir)[1]) as served:
+        for path in ("/api/contexts", "/api/events?live=true", "/api/events\n", ""):
+            refused = await served.client.post("/api/tickets", json={"path": path})
+            assert "not the path of a stream" in invalid(refused)["body.path"]
 
 
 async def test_a_ticket_that_two_use_at_once_opens_one_stream(data_dir: Path) -> None:

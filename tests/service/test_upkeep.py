@@ -124,7 +124,7 @@ def gate() -> Iterator[threading.Event]:
 async def test_the_service_answers_while_its_views_are_built(data_dir: Path, gate: threading.Event) -> None:
     async with serving(data_dir) as served:
         await _filled(served)
-        assert (await served.client.get("/readyz")).json() == {"alive": True}
+        assert (await served.client.get("/readyz")).json() == {"ready": True}
     shutil.rmtree(data_dir / "views")
     gate.clear()
     async with serving(data_dir, projections=("watched:PROJECTION",)) as served:

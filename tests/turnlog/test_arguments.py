@@ -131,6 +131,32 @@ async def test_an_id_that_may_be_left_out_is_a_uuid_when_it_is_given(
         await refused(opened, call, name.split()[1], wrong)
 
 
+async def test_content_that_is_neither_text_nor_parts_is_refused(opened: tuple[Turnlog, Context]) -> None:
+    log, context = opened
+    before, wrong = log.store.head(), 5
+    with pytest.raises(Refused, match="a text or a list of parts") as caught:
+        await context.append_message("user", wrong)  # pyright: ignore[reportArgumentType] -- that is the point
+    assert (caught.value.code, caught.value.fields) == ("invalid_argument", {"argument": "content"})
+    assert log.store.head() == before
+
+
+async def test_a_moment_that_is_none_is_refused_with_how_to_write_one(
+    opened: tuple[Turnlog, Context],
+) -> None:
+    log, context = opened
+    for wrong in (1, "v1", None, context.id):
+        moment: Any = wrong
+        for call in (
+            log.queries.diff(context.id, moment, turnlog.NOW),
+            log.queries.diff(context.id, turnlog.NOW, moment),
+            context.state(moment),
+            context.fork(moment),
+        ):
+            with pytest.raises(Refused, match=r"AtVersion\(1\)") as caught:
+                await call
+            assert (caught.value.code, caught.value.fields) == ("invalid_argument", {"argument": "moment"})
+
+
 async def test_a_role_kind_or_outcome_that_is_none_is_refused_with_those_that_are(
     opened: tuple[Turnlog, Context],
 ) -> None:

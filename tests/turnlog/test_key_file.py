@@ -184,7 +184,7 @@ def test_the_files_are_their_owners_alone_whatever_the_umask_says(data_dir: Path
     finally:
         os.umask(before)
     modes = {path.name: path.stat().st_mode & 0o777 for path in data_dir.iterdir()}
-    assert modes == {"keys.json": 0o600, "keys.lock": 0o600}
+    assert modes == {"keys.json": 0o600, "keys.lock": 0o600, "keys.made": 0o600}
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -258,6 +258,33 @@ def test_no_file_means_that_there_never_was_a_key(data_dir: Path) -> None:
     assert read(path_in(data_dir)) is not None
 
 
+def test_a_lost_file_is_refused_until_it_is_back_or_the_mark_is_removed_on_purpose(data_dir: Path) -> None:
+    key, _ = make(data_dir)
+    path = path_in(data_dir)
+    whole = path.read_bytes()
+    path.unlink()
+    for attempt in (lambda: read(path), lambda: make(data_dir), lambda: revoke_key(data_dir, key.id, NOW)):
+        with pytest.raises(Damaged) as refused:
+            attempt()
+        assert (refused.value.code, refused.value.fields) == ("keys_damaged", {"path": str(path)})
+        assert "is gone" in refused.value.message
+        assert "keys.made" in refused.value.message
+    assert not path.exists()
+    path.write_bytes(whole)
+    path.chmod(0o600)
+    assert [stored.key for stored in stored_in(data_dir)] == [key]
+    path.unlink()
+    (data_dir / "keys.made").unlink()
+    assert read(path) is None
+
+
+def test_a_mark_that_is_missing_beside_keys_is_made_with_the_next_change(data_dir: Path) -> None:
+    key, _ = make(data_dir)
+    (data_dir / "keys.made").unlink()
+    revoke_key(data_dir, key.id, NOW)
+    assert (data_dir / "keys.made").read_bytes() == b""
+
+
 def test_what_the_system_refuses_is_told_as_ours(data_dir: Path) -> None:
     path_in(data_dir).mkdir(mode=0o700)
     for attempt in (lambda: read(path_in(data_dir)), lambda: make(data_dir), lambda: make(data_dir / "no")):
@@ -325,8 +352,12 @@ def test_the_new_file_is_on_the_disk_before_it_takes_the_old_ones_place(
 
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(Path, "rename", renaming)
+    replaced = ["sync .keys.json.new", "rename .keys.json.new", f"sync {data_dir.name}"]
     make(data_dir)
-    assert done == ["sync .keys.json.new", "rename .keys.json.new", f"sync {data_dir.name}"]
+    assert done == [*replaced, "sync keys.made", f"sync {data_dir.name}"]
+    done.clear()
+    make(data_dir)
+    assert done == replaced
 
 
 def test_a_failed_write_leaves_the_old_keys(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,6 +181,17 @@ def test_the_first_key_ends_that_also_for_who_is_in(data_dir: Path) -> None:
     assert keyring.authenticate(text, NOW) == key
 
 
+def test_keys_that_come_and_go_between_two_looks_end_it_too(data_dir: Path) -> None:
+    keyring = Keyring(data_dir)
+    make(data_dir)
+    path_in(data_dir).unlink()
+    assert not keyring.refresh()
+    assert keyring.failure is not None
+    assert keyring.failure.code == "keys_damaged"
+    assert refused(keyring, None).code == "key_missing"
+    assert keyring.state(ANYBODY.id, NOW) != "live"
+
+
 def test_when_the_last_key_is_revoked_nobody_gets_in(data_dir: Path) -> None:
     key, text = make(data_dir)
     keyring = Keyring(data_dir)

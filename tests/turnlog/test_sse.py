@@ -174,11 +174,28 @@ def test_neither_a_line_nor_an_event_grows_without_bound(line: bytes) -> None:
     assert caught.value.code == "malformed_stream"
 
 
-@pytest.mark.parametrize("text", [b"hello world\nhow are you\n", b"<html>\n<body>\n", b"a,b,c\n1,2,3\n"])
+NO_EVENTS = [
+    b"hello world\nhow are you\n",
+    b"<html>\n<body>\n",
+    b"a,b,c\n1,2,3",
+    b"<html>502</html>",
+    b"database",
+]
+"""Of which the last three end without a line end."""
+
+
+@pytest.mark.parametrize("text", NO_EVENTS)
 def test_an_input_without_any_event_is_refused(text: bytes) -> None:
     frames, error = frames_of(text)
     assert error is not None
     assert error.code == "malformed_stream"
+    assert b"".join(frame.raw for frame in frames) == text
+
+
+@pytest.mark.parametrize("text", [b"", b"d", b"data", b"eve", b"\xef\xbb", b"\xef\xbb\xbfda", b": c\nret"])
+def test_an_input_that_was_cut_within_the_name_of_a_field_is_not(text: bytes) -> None:
+    frames, error = frames_of(text)
+    assert error is None
     assert b"".join(frame.raw for frame in frames) == text
 
 

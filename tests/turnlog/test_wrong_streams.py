@@ -33,6 +33,7 @@ def wrong(dialect: str) -> list[bytes]:
         b"data: {}\n\n",
         b"data: [1]\n\n",
         b'{\n  "a": 1\n}\n',
+        b"<html>502</html>",
     ]
 
 

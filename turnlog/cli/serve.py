@@ -24,6 +24,7 @@ from turnlog.service import server
 from turnlog.service.configuration import Row, describe, load
 from turnlog.service.exposure import check_exposure
 from turnlog.service.keyring import Keyring
+from turnlog.service.logs import configure
 from turnlog.service.settings import LogLevel, Settings
 from turnlog.shapes import plain
 
@@ -82,6 +83,8 @@ def serve(
             raise Refused("invalid_settings", f"{name} is given twice", place=f"--set {name}")
         flags[name] = text
     loaded = load(Path(settings) if settings else None, os.environ, flags)
+    if loaded.ignored:
+        configure(loaded.settings.log_level)  # the service does that too, but later
     for variable in loaded.ignored:
         _logger.warning("variable_ignored", variable=variable)
     if print_settings:
@@ -89,8 +92,6 @@ def serve(
         return 0
     keyring = Keyring(Path(loaded.settings.data).absolute())
     check_exposure(loaded.settings, keyring.required)
-    if not keyring.required and not json:
-        output.say(("no keys: ", "changed"), _open_to(loaded.settings))
     if demo:
         server.check_installed()  # before anything is recorded for nobody to see
         anyio.run(partial(demonstrate, if_empty=True, options=_options(loaded.settings, json=json)))
@@ -105,10 +106,6 @@ def _options(settings: Settings, *, json: bool) -> Options:
         projection=settings.projections,
         allow_unsafe_file_system=settings.allow_unsafe_file_system,
     )
-
-
-def _open_to(settings: Settings) -> str:
-    return f"whoever is on this machine may do everything on {settings.host} (turnlog keys create)"
 
 
 def _assignments(texts: tuple[str, ...]) -> Iterator[tuple[str, str]]:

@@ -20,6 +20,9 @@ async def welcome(output: Output, address: str, log: Turnlog, *, keys_required: 
         output.emit({"address": address, "data": str(log.store.path), "keys_required": keys_required})
         output.flush()
         return
+    if not keys_required:
+        everybody = f"whoever is on this machine may do everything on {address} (turnlog keys create)"
+        output.say(("no keys: ", "changed"), everybody)
     output.line()
     output.line(("Turnlog", "heading"), f" serves {log.store.path} on {address}; Ctrl-C stops it.")
     output.line()

@@ -32,6 +32,9 @@ QUIET_BYTES: Final = 4_096
 stream of nothing but heartbeats must not fill the memory."""
 
 _BOM: Final = b"\xef\xbb\xbf"
+_BEGINNINGS: Final = (_BOM, b"data", b"event", b"id", b"retry")
+"""What an input may have been cut within, so that what is left of it is no line of something else."""
+
 _LINE_END: Final = re.compile(rb"[\r\n]")
 _CR: Final = 0x0D
 _LF: Final = 0x0A
@@ -105,7 +108,9 @@ class Decoder:
         if line.endswith(b"\r"):
             return self._take(line[:-1])
         frame = self._take(line)
-        self._lines_ignored = ignored  # it may be the beginning of a field's name
+        start = line.removeprefix(_BOM)
+        if any(name.startswith(start) for name in _BEGINNINGS):
+            self._lines_ignored = ignored
         return None if frame is None else msgspec.structs.replace(frame, terminated=False)
 
     def _next_line(self) -> bytes | None:

@@ -10,13 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, get_args
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
 
+from eventstore.content import KINDS, Role
 from eventstore.errors import Refused
+from eventstore.events import Outcome
 from turnlog.service.settings import Limits
 
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
@@ -33,6 +35,11 @@ UNREADABLE: Final = (msgspec.MsgspecError, RecursionError, ValueError, TypeError
 """What decoding a body may raise, or encoding again as JSON what MessagePack alone can say."""
 
 T = TypeVar("T")
+
+_MEMBER: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`", re.DOTALL)
+"""What msgspec says of an object, naming its member in the message alone."""
+
+_CHOICES: Final = {"role": get_args(Role), "kind": KINDS, "outcome": get_args(Outcome)}
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -71,7 +78,8 @@ class TypedRequest(Request[Any, Any, Any]):
         except RecursionError:
             raise _too_deep(most) from None
         except UNREADABLE as error:
-            raise Refused("invalid_request", f"the body cannot be read: {error}") from None
+            errors = [{"path": "body", "message": str(error)}]
+            raise Refused("invalid_request", f"the body cannot be read: {error}", errors=errors) from None
 
     async def _whole(self, most: int) -> bytes:
         """The body, which is JSON or MessagePack, and in memory: it has an end, also where lines go on."""
@@ -92,9 +100,19 @@ def fitted(given: Any, shape: type[T]) -> T:
         return msgspec.convert(given, shape)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
-        path = f"body{place.removesuffix('`')}"
-        errors = [{"path": path, "message": message}]
-        raise Refused("invalid_request", f"{path}: {message}", errors=errors) from None
+        fault = named(f"body{place.removesuffix('`')}", message)
+        detail = f"{fault['path']}: {fault['message']}"
+        raise Refused("invalid_request", detail, errors=[fault]) from None
+
+
+def named(path: str, message: str) -> dict[str, str]:
+    """What is wrong with a body, as ``errors`` has it: down to the member, with the values it may have."""
+    if member := _MEMBER.fullmatch(message):
+        path = f"{path}.{member[1]}"
+    choices = _CHOICES.get(path.rpartition(".")[2])
+    if choices and message.startswith("Invalid enum value"):
+        message = f"{message}; it is one of {', '.join(choices)}"
+    return {"path": path, "message": message}
 
 
 async def arriving(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:

@@ -72,7 +72,7 @@ class Edge:
             status=status,
             duration_ms=round(seconds * 1e3, 2),
             sent_bytes=sent,
-            key_id=key and key.id,
+            key_id=(key and key.id) or None,
             workspace=key and key.workspace,
             ids=[str(value) for value in scope.get("path_params", {}).values() if isinstance(value, UUID)],
         )

@@ -1,10 +1,13 @@
 """The keys on the disk: ``DIR/keys.json``, replaced whole, one change at a time.
 
     keys.json       {"format": 1, "keys": [{"key": {"id": ..., ...}, "digest": ...}, ...]}, mode 0600
-    keys.lock       held by whoever changes it
+    keys.made       empty; says that there were keys, also when keys.json is lost
+    keys.lock       held by whoever changes them
     .keys.json.new  the next one, until it is renamed
 
-That the file is there means that a key was made once: from then on nobody gets in without one.
+That one of the first two is there means that a key was made once: from then on nobody gets in without one.
+The mark is on the disk before the first key is told to anybody, but after the key itself: so that whoever
+looks for the mark first and for the keys then never takes keys that are just being made for lost ones.
 """
 
 from __future__ import annotations
@@ -69,6 +72,16 @@ def path_in(directory: Path) -> Path:
     return directory / "keys.json"
 
 
+def was_made(path: Path) -> bool:
+    """Whether there ever were keys in the file, as the mark beside it says. Raises ``Unavailable``."""
+    with translated(path):
+        return _mark_of(path).exists()
+
+
+def _mark_of(path: Path) -> Path:
+    return path.with_name("keys.made")
+
+
 def signature_of(path: Path) -> Signature | None:
     """The signature of the file as it is now; None when there is none. Raises ``Unavailable``."""
     with translated(path):
@@ -79,18 +92,22 @@ def signature_of(path: Path) -> Signature | None:
 
 
 def read(path: Path) -> Stored | None:
-    """What the file holds; None when there is none.
+    """What the file holds; None when there never was one.
 
-    Raises ``Damaged`` (``keys_damaged``), ``Unavailable`` (``storage_failed``, ``directory_newer``) or
-    ``Refused`` (``keys_exposed``: others may read or change it).
+    Raises ``Damaged`` (``keys_damaged``, also when it is gone), ``Unavailable`` (``storage_failed``,
+    ``directory_newer``) or ``Refused`` (``keys_exposed``: others may read or change it).
     """
+    had_keys = was_made(path)
     with translated(path):
         try:
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 content = file.read(FILE_BYTES_MAX + 1)
         except FileNotFoundError:
-            return None
+            if not had_keys:
+                return None
+            what = f"{path} is gone, but {_mark_of(path).name} beside it says that there were keys"
+            raise Damaged("keys_damaged", what, path=str(path)) from None
     if status.st_mode & 0o077:
         raise Refused("keys_exposed", f"others than its owner have access to {path}", path=str(path))
     if len(content) > FILE_BYTES_MAX:
@@ -212,7 +229,7 @@ def _locked(directory: Path) -> Generator[tuple[StoredKey, ...]]:
 
 
 def _replace(path: Path, keys: tuple[StoredKey, ...]) -> None:
-    """The whole file anew, or as it was: a power cut leaves one of the two."""
+    """The whole file anew, or as it was: a power cut leaves one of the two. The mark follows the first."""
     aside = path.with_name(f".{path.name}.new")
     aside.unlink(missing_ok=True)  # left behind by a process that died; its permissions may be any
     content = msgspec.json.format(msgspec.json.encode(_Document(FORMAT, keys)), indent=1) + b"\n"
@@ -222,6 +239,11 @@ def _replace(path: Path, keys: tuple[StoredKey, ...]) -> None:
         os.fsync(file.fileno())
     aside.rename(path)
     sync_directory(path.parent)
+    mark = _mark_of(path)
+    if not mark.exists():
+        with os.fdopen(_open_private(mark, os.O_WRONLY), "wb") as file:
+            os.fsync(file.fileno())
+        sync_directory(path.parent)
 
 
 def _open_private(path: Path, flags: int) -> int:

@@ -39,9 +39,9 @@ class Keyring:
         """
         try:
             signature = key_file.signature_of(self._path)
-            self.required |= signature is not None  # whether or not it can be read
+            self.required |= signature is not None or key_file.was_made(self._path)  # readable or not
             changed = signature != self._signature
-            if changed:
+            if changed or (self.required and signature is None):
                 self._take(key_file.read(self._path))
         except TurnlogError as error:
             self._failed(error)

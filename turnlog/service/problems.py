@@ -21,6 +21,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from eventstore.errors import CODES, TurnlogError, Unavailable
 from turnlog.facade import Turnlog
+from turnlog.service.bodies import named
 from turnlog.service.health import note
 from turnlog.service.parameters import Parameters
 from turnlog.service.settings import Limits
@@ -133,7 +134,7 @@ def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) ->
     if source == "body":
         path = "body" if key == "data" else f"body.{key}"
         message = item["message"]
-        return {"path": path, "message": "there is none" if message == _NO_BODY else message}
+        return named(path, "there is none" if message == _NO_BODY else message)
     parameters: Parameters = request.app.state.parameters
     where = source.value if isinstance(source, ParamType) else source
     name = parameters.name(request, key)

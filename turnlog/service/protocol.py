@@ -121,7 +121,7 @@ class LimitedProtocol(HttpToolsProtocol):
             _logger.warning(
                 "slow_reader_cut_off",
                 at=connection and connection.at,
-                key_id=connection and connection.key_id,
+                key_id=(connection and connection.key_id) or None,
             )
             self.transport.abort()
 

@@ -114,7 +114,7 @@ class AppendMessage(_Body, frozen=True, kw_only=True):
     def content(self) -> tuple[PartIn, ...]:
         """The parts. Raises ``Refused`` (``invalid_argument``) unless text or parts are given."""
         if (self.text is None) == (self.parts is None):
-            raise Refused("invalid_argument", "give text or parts", argument="text")
+            raise Refused("invalid_argument", "give text or parts, not both", argument="text")
         return (TextPart(cast("str", self.text)),) if self.parts is None else tuple(self.parts)
 
 

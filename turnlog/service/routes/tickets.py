@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -9,6 +10,7 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.params import JSONBody
 
+from eventstore.errors import Refused
 from eventstore.units import At
 from turnlog.service.access import READER, Access
 from turnlog.service.answers import Answer
@@ -18,10 +20,16 @@ STREAMS: Final = r"^/api/((contexts/[^/?#]+/)?(sse|events)|messages/[^/?#]+/(str
 """What a browser opens by an ``EventSource``; all else it asks for with a key, or through its backend."""
 
 
+_NO_STREAM: Final = (
+    "not the path of a stream, without its query: /api/events, /api/sse, these two of a context, or the "
+    "stream or replay of a message"
+)
+
+
 class TicketFor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What to issue a ticket for: the path of a stream, without its query."""
 
-    path: Annotated[str, msgspec.Meta(pattern=STREAMS, max_length=1_000)]
+    path: Annotated[str, msgspec.Meta(extra_json_schema={"pattern": STREAMS}, max_length=1_000)]
 
 
 class Ticket(msgspec.Struct, frozen=True):
@@ -42,6 +50,9 @@ async def issue_ticket(
     browser that comes back by itself is refused, as the ticket is used up: ask for another, and go on with
     `after` from the last event's id.
     """
+    if re.search(STREAMS, data.path) is None:
+        errors = [{"path": "body.path", "message": _NO_STREAM}]
+        raise Refused("invalid_request", f"body.path: {_NO_STREAM}", errors=errors)
     gate: Gate = request.state.gate
     ticket, expires_at = gate.ticket(access.key, data.path)
     return Answer(Ticket(ticket, data.path, expires_at))

@@ -53,10 +53,10 @@ class Rebuilding(msgspec.Struct, frozen=True):
     head: int
 
 
-class Alive(msgspec.Struct, frozen=True):
-    """The process answers."""
+class Ready(msgspec.Struct, frozen=True):
+    """Requests may come."""
 
-    alive: bool = True
+    ready: bool = True
 
 
 @get("/projections", opt=READER | WHOLE)
@@ -123,7 +123,7 @@ async def read_health(request: Request[Any, Any, Any]) -> Answer[Health]:
 
 
 @get("/readyz", opt=OPEN, problems=("shutting_down", "views_behind"))
-async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Alive]:
+async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Ready]:
     """Whether requests should come here: not while it stops, nor before its views have caught up once."""
     streams: Streams = request.state.streams
     streams.connections.check_running()
@@ -131,7 +131,7 @@ async def read_readiness(request: Request[Any, Any, Any]) -> Answer[Alive]:
     building = [p.name for p in log.runner.status().projections if p.state == "building"]
     if building:
         raise Unavailable("views_behind", f"the first build of {', '.join(building)} is under way")
-    return Answer(Alive())
+    return Answer(Ready())
 
 
 @get("/metrics", opt=ADMIN | WHOLE, media_type=CONTENT_TYPE_LATEST)
