@@ -25,6 +25,9 @@ CODES: Final[dict[str, Code]] = {
     "invalid_argument": Code(REFUSED, 422, "Correct the argument named in the message."),
     "ambiguous_id": Code(REFUSED, 422, "Give more characters of the id, or all of it."),
     "input_unreadable": Code(REFUSED, 422, "Check the file's name and permissions."),
+    "nothing_recognised": Code(
+        REFUSED, 422, "Check that it is the right place; --format insists on a format, and tells each file."
+    ),
     "empty_commit": Code(REFUSED, 422, "Append at least one event."),
     "event_too_large": Code(REFUSED, 413, "Store large content as an attachment and refer to it."),
     "commit_too_large": Code(REFUSED, 413, "Split the events over several appends."),
@@ -93,7 +96,9 @@ CODES: Final[dict[str, Code]] = {
     "wrong_expected_version": Code(CONFLICT, 409, "Read what happened in between and decide anew."),
     "commit_id_reused": Code(CONFLICT, 409, "Use a new commit id for other events."),
     # Of what is written outside the store.
-    "output_exists": Code(CONFLICT, 409, "Choose another place, or use --force where there is one."),
+    "output_exists": Code(
+        CONFLICT, 409, "Move it away or choose another place; `turnlog export --force` replaces it."
+    ),
     "output_unsafe": Code(REFUSED, 422, "Choose a directory without links in it."),
     "store_differs": Code(CONFLICT, 409, "Replay into a new directory; keep the old one as it is."),
     # Asked for a past that is not there.

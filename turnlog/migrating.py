@@ -70,7 +70,9 @@ async def migrate(
     Nobody may write either meanwhile. Raises ``Refused`` (``store_differs`` when ``new`` holds something
     else, ``invalid_transform``, or what the write model says of a commit), ``Damaged``, ``Unavailable``.
     """
-    if new == old or new.is_relative_to(old) or old.is_relative_to(new):
+    if new == old:
+        raise Refused("invalid_argument", f"the old store and the new one are the same directory, {old}")
+    if new.is_relative_to(old) or old.is_relative_to(new):
         raise Refused("invalid_argument", f"{old} and {new} are not beside each other")
 
     def opened(path: Path, *, create: bool, facts: StoreFacts | None = None) -> Opened:

@@ -43,6 +43,16 @@ def kept_at(old: Path) -> Path:
     return old.with_name(f"{old.name}.{KEPT}")
 
 
+def check_kept(old: Path) -> Path:
+    """Where a swap will keep the old directory. Raises ``Refused`` (``output_exists``)."""
+    kept = kept_at(old)
+    if kept.exists():
+        raise Refused(
+            "output_exists", f"{kept} is there already: the old store would be kept there", path=str(kept)
+        )
+    return kept
+
+
 def swap(old: Path, new: Path, migrated: Migrated) -> Path:
     """Let the new directory take the old one's name; the old one is kept beside. Returns where.
 
@@ -50,9 +60,7 @@ def swap(old: Path, new: Path, migrated: Migrated) -> Path:
     Raises ``Refused``: ``output_exists`` when something else is where the old one would be kept,
     ``store_differs`` when one of the logs went on; and ``Unavailable``.
     """
-    kept = kept_at(old)
-    if kept.exists():
-        raise Refused("output_exists", f"{kept} is there already", path=str(kept))
+    kept = check_kept(old)
     with _alone(old, new):
         _check_position(old, migrated.commits + migrated.dropped_commits)
         _check_position(new, migrated.commits)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,16 @@ from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 
 import turnlog.cli.importing
+from eventstore.environment import WriterLock
+from eventstore.errors import Refused
 from turnlog.importers.conversation import Importer, Message, Problem
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source
 
 
 def detect(source: Source, insist: str | None) -> list[Importer]:
     importer = Plain()
     if insist not in (None, importer.format) or not importer.recognises(source):
-        raise Unreadable("", "nothing_recognised", "no such format here")
+        raise Refused("nothing_recognised", "no such format here")
     return [importer]
 
 
@@ -61,6 +64,8 @@ def test_a_store_is_imported_in_one_command(terminal: Terminal, source: Path) ->
         "0 problems, 0 warnings",
     ]
     assert "backed up 3 files" in ran.err
+    (report,) = Path("backups").resolve().glob("*/report-1.ndjson")
+    assert ran.err.endswith(f"undo: turnlog import undo {report}\n")
     assert ids(terminal) == {str(identifier(n)) for n in range(3)}
     again = terminal.ok("import", source, "--yes", "--json")
     assert (summary(again)["unchanged"], summary(again)["verified"]) == (3, 3)
@@ -74,6 +79,8 @@ def test_json_is_the_report(terminal: Terminal, source: Path, data_dir: Path) ->
     assert written == ran.lines
     (backup,) = (data_dir / "backups").iterdir()
     assert (backup / "report-1.ndjson").read_bytes() == kept.read_bytes()
+    assert written[0]["report"] == str(backup / "report-1.ndjson")
+    assert terminal.ok("import", source, "--dry-run", "--json").lines[0]["report"] is None
 
 
 @pytest.mark.parametrize("data", ["there", "missing"])
@@ -156,6 +163,16 @@ def test_only_and_workspace(terminal: Terminal, source: Path) -> None:
     assert terminal("import", source, "--yes", "--only", "nonsense").code == 2
 
 
+def test_a_context_that_is_not_in_the_source_is_not_found(terminal: Terminal, source: Path) -> None:
+    missing = str(identifier("missing"))
+    ran = terminal("import", source, "--yes", "--only", str(identifier(0)), missing)
+    assert ran.code == 3
+    assert f"problem the source has no context {missing} (context_not_found)" in ran.err
+    (source / "broken.conversation").write_bytes(b"\xc1")
+    write(source, [conversation(0, config={"prompt": "x" * 300_000})])
+    assert terminal("import", source, "--yes", "--only", str(identifier(0)), missing).code == 1
+
+
 def test_a_deleted_source_comes_back_when_the_import_is_undone(
     terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,12 +194,73 @@ def test_undoing_tells_each_outcome(terminal: Terminal, source: Path, data_dir: 
     (source / f"{identifier(0)}.conversation").write_text("mine")
     ran = terminal("import", "undo", report, "--yes", "--json")
     assert ran.code == 1
-    assert ran.lines[-1] == {"contexts": 3, "files": 3, "failed": 1}
+    assert ran.lines[-1] == {"contexts": 3, "files": 2, "failed": 1, "updates_left": 0}
     assert sorted(line["outcome"] for line in ran.lines[:-1]) == [
         "another file is there",
         *["deleted"] * 3,
         *["restored"] * 2,
     ]
+
+
+def test_undoing_twice_undoes_nothing_the_second_time(
+    terminal: Terminal, source: Path, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = data_dir / "report.ndjson"
+    terminal.ok("import", source, "--yes", "--report", report)
+    terminal.ok("import", "undo", report, "--yes")
+    saying(monkeypatch, "yes\n")
+    ran = terminal.ok("import", "undo", report)
+    assert "Delete 0 contexts and put back 0 files?" in ran.err
+    assert ran.out == "undone: 0 contexts, 0 files, 0 failed\n"
+
+
+def test_undoing_says_which_contexts_it_leaves_as_they_are(
+    terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    terminal.ok("import", source, "--yes")
+    write(source, [conversation(0, texts=4)])
+    report = data_dir / "report.ndjson"
+    terminal.ok("import", source, "--yes", "--report", report)
+    ran = terminal.ok("import", "undo", report, "--yes")
+    assert ran.out.splitlines() == [
+        "undone: 0 contexts, 0 files, 0 failed",
+        "1 updated context is left as it is: what an import adds to a context stays",
+    ]
+    assert terminal.ok("import", "undo", report, "--yes", "--json").lines[-1]["updates_left"] == 1
+
+
+def test_what_was_told_comes_before_the_question(
+    terminal: Terminal, source: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    both = tmp_path / "both"
+    with both.open("a") as out, both.open("a", buffering=1) as errors:  # buffered as a pipe and stderr are
+        monkeypatch.setattr(sys, "stdout", out)
+        monkeypatch.setattr(sys, "stderr", errors)
+        saying(monkeypatch, "no\n")
+        terminal("migrate", "-l", source)
+    text = both.read_text()
+    assert text.index("Found 3 legacy contexts") < text.index("Do you want to proceed")
+
+
+@pytest.mark.parametrize("why", ["writer_locked", "directory_foreign", "file"])
+@pytest.mark.parametrize("verb", [("import",), ("migrate", "-l")])
+def test_a_store_that_cannot_be_written_is_refused_before_anything_is_asked_or_copied(
+    why: str, verb: tuple[str, ...], terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    with ExitStack() as held:
+        if why == "writer_locked":
+            terminal.ok("demo", "--speed", "0")
+            held.callback(WriterLock(terminal.data).release)
+        elif why == "directory_foreign":
+            terminal.data.mkdir()
+            (terminal.data / "holiday.jpg").touch()
+        else:
+            terminal.data.touch()
+        ran = terminal(*verb, source, "--json")
+    assert "Type yes" not in ran.err
+    assert "proceed" not in ran.err
+    assert (ran.code, ran.error["code"]) == (6, why if why != "file" else "storage_failed")
+    assert not (data_dir / "backups").exists()
 
 
 @pytest.mark.parametrize("inside", ["data", "backups"])

@@ -12,7 +12,7 @@ from commands import Terminal
 
 from eventstore.events import ContextCreated, Event, StateChanged
 
-FIGURES = ("commits", "written", "unchanged", "failed", "problems")
+FIGURES = ("commits", "written", "unchanged", "dropped", "failed", "problems")
 
 
 @pytest.fixture
@@ -41,9 +41,9 @@ def test_an_export_is_recognised_and_replayed_and_exported_the_same(
 ) -> None:
     told = terminal.ok("import", lines.parent, "--yes", "--json").object
     assert told["type"] == "replayed"
-    assert [told[name] for name in FIGURES] == [told["commits"], told["commits"], 0, 0, 0]
+    assert [told[name] for name in FIGURES] == [told["commits"], told["commits"], 0, 0, 0, 0]
     again = terminal.ok("import", lines, "--format", "turnlog", "--yes", "--json").object
-    assert [again[name] for name in FIGURES] == [told["commits"], 0, told["commits"], 0, 0]
+    assert [again[name] for name in FIGURES] == [told["commits"], 0, told["commits"], 0, 0, 0]
     terminal.ok("export", "--all", "--format", "ndjson", "--out", tmp_path / "again")
     assert (tmp_path / "again" / "turnlog.ndjson").read_bytes() == lines.read_bytes()
     assert terminal.ok("verify", "--json").object["sound"]
@@ -52,6 +52,29 @@ def test_an_export_is_recognised_and_replayed_and_exported_the_same(
 def test_a_transform_changes_what_is_replayed(terminal: Terminal, lines: Path) -> None:
     terminal.ok("import", lines, "--transform", f"{__name__}:renamed", "--yes")
     assert {line["workspace"] for line in terminal.ok("contexts", "--json").lines} == {"moved"}
+
+
+def nothing(event: Event) -> None:
+    """A transform that drops everything."""
+
+
+def failing(event: Event) -> Event:
+    """A transform with a defect."""
+    raise ValueError("a defect")
+
+
+@pytest.mark.parametrize(("transform", "figure"), [("nothing", "dropped"), ("failing", "failed")])
+def test_what_a_transform_leaves_out_is_counted(
+    transform: str, figure: str, terminal: Terminal, lines: Path
+) -> None:
+    commits = terminal.ok("import", lines, "--dry-run", "--json").object["commits"]
+    ran = terminal("import", lines, "--transform", f"{__name__}:{transform}", "--yes", "--json")
+    told = ran.lines[-1]
+    assert (told["commits"], told[figure], told["written"]) == (commits, commits, 0)
+    for problem in ran.lines[:-1]:
+        assert problem["code"] == "invalid_transform" or str(problem["context_id"]) in problem["reason"]
+    ran = terminal("import", lines, "--transform", f"{__name__}:{transform}", "--yes")
+    assert f"{commits} {figure}" in ran.out
 
 
 def test_looking_writes_nothing_and_a_real_one_asks(
@@ -83,6 +106,7 @@ def test_what_cannot_be_read_or_written_is_told(terminal: Terminal, lines: Path)
     lines.write_bytes(header + first.replace(b'"version":1', b'"version":999'))
     ran = terminal("import", lines, "--yes", "--json")
     assert [line.get("code") for line in ran.lines] == ["file_torn", "wrong_expected_version", None]
+    assert (ran.lines[1]["path"], ran.lines[1]["place"]) == (lines.name, "line 2")
     assert (ran.code, ran.lines[-1]["failed"], ran.lines[-1]["problems"]) == (1, 1, 1)
 
 

@@ -12,8 +12,9 @@ from ait42_stores import HASH, SCHEMA_B, make_database, session
 from taskerino_stores import put, put_chunked
 from taskerino_stores import session as taskerino_session
 
+from eventstore.errors import Refused
 from turnlog.importers.detecting import FORMATS, detect, unclaimed
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source
 from turnlog.importers.source.shapes import HEAD_BYTES
 
 
@@ -97,13 +98,47 @@ def test_what_lies_beside_no_database_is_told(tmp_path: Path) -> None:
 
 def test_an_unknown_source_is_refused_with_what_was_looked_for(tmp_path: Path) -> None:
     (tmp_path / "notes.json").write_text("[1, 2]")
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         detect(Source(tmp_path))
     assert refused.value.code == "nothing_recognised"
-    assert all(name in refused.value.reason for name in FORMATS)
-    with pytest.raises(Unreadable) as refused:
+    assert all(name in refused.value.message for name in FORMATS)
+    with pytest.raises(Refused) as refused:
         detect(Source(tmp_path / "absent"))
     assert refused.value.code == "nothing_recognised"
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b'{"id": "a", "message_pool": {}, "x": 18446744073709551616}', "does not fit"),
+        (b"", "it ends"),
+        (b'{"id": "a", "message_pool": {', "it ends"),
+    ],
+)
+def test_what_is_wrong_with_the_files_of_an_unknown_source_is_told(
+    content: bytes, reason: str, tmp_path: Path
+) -> None:
+    (tmp_path / "chat.json").write_bytes(content)
+    for root in (tmp_path, tmp_path / "chat.json"):
+        with pytest.raises(Refused) as refused:
+            detect(Source(root))
+        assert refused.value.code == "nothing_recognised"
+        assert "chat.json" in refused.value.message
+        assert reason in refused.value.message
+        assert "--format" in refused.value.hint
+
+
+def test_only_the_first_files_that_cannot_be_read_are_told(tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"{number}.json").write_bytes(b"{")
+    with pytest.raises(Refused, match=r"4\.json [^;]*; and more"):
+        detect(Source(tmp_path))
+
+
+def test_a_pipe_as_the_source_is_told(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Refused, match="it is no regular file"):
+        detect(Source(tmp_path / "pipe"))
 
 
 def test_one_can_insist_on_a_format(tmp_path: Path) -> None:
@@ -112,7 +147,7 @@ def test_one_can_insist_on_a_format(tmp_path: Path) -> None:
     (importer,) = detect(Source(file), "ait42")
     assert importer.format == "ait42"
     assert len(list(importer.read(Source(file)))) == 1
-    with pytest.raises(Unreadable) as refused:
+    with pytest.raises(Refused) as refused:
         detect(Source(file), "word")
-    assert refused.value.code == "unknown_format"
-    assert "ait42, taskerino" in refused.value.reason
+    assert refused.value.code == "invalid_argument"
+    assert "ait42, taskerino" in refused.value.message

@@ -264,9 +264,12 @@ def test_the_verb_migrates_swaps_and_keeps_the_keys(
     assert (data_dir / "keys.made").exists()
     assert terminal.ok("verify", "--json").object["sound"]
     assert kept_at(data_dir).is_dir()
-    terminal.ok("migrate-store", data_dir, new)
     ran = terminal("migrate-store", data_dir, new, "--swap", "--json")
     assert (ran.code, ran.error["code"]) == (4, "output_exists")
+    assert not new.exists(), "it is known before the work"
+    ran = terminal("migrate-store", data_dir, data_dir, "--json")
+    assert (ran.code, ran.error["code"]) == (2, "invalid_argument")
+    assert "the same directory" in ran.error["message"]
 
 
 def migrated_as(told: dict[str, Any]) -> Migrated:

@@ -38,8 +38,8 @@ from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
 from turnlog.ndjson import REPLAYED, Line, Replayed
 from turnlog.replaying.lines import LINE_BYTES_MAX
-from turnlog.replaying.ndjson import TurnlogNdjson
-from turnlog.replaying.transforming import Rewritten, Transform
+from turnlog.replaying.ndjson import Placed, TurnlogNdjson
+from turnlog.replaying.transforming import Transform
 
 A, B = UUID(int=0xA), UUID(int=0xB)
 M, N, P = UUID(int=1), UUID(int=2), UUID(int=3)
@@ -54,7 +54,7 @@ async def exported(path: Path, *contexts: UUID) -> bytes:
 def taken(source: Path, transform: Transform | None = None) -> tuple[list[Append], list[Problem]]:
     """What the importer gives of a file or folder."""
     items = list(TurnlogNdjson().commits(Source(source), transform))
-    appends = [item.append for item in items if isinstance(item, Rewritten)]
+    appends = [item.append for item in items if isinstance(item, Placed)]
     return appends, [item for item in items if isinstance(item, Problem)]
 
 
@@ -324,7 +324,7 @@ def test_an_event_of_a_retired_tag_goes_through_the_upcasters(tmp_path: Path) ->
     (tmp_path / "x.ndjson").write_bytes(b"".join(rows))
     chain = Chain([Upcaster("custom.noted", 1 << 20, "custom.recorded", convert)])
     items = list(TurnlogNdjson(chain).commits(Source(tmp_path / "x.ndjson")))
-    appends = [item.append for item in items if isinstance(item, Rewritten)]
+    appends = [item.append for item in items if isinstance(item, Placed)]
     assert appends[1].events == (CustomRecorded("one"), CustomRecorded("two"))
     assert taken(tmp_path / "x.ndjson")[1][0].code == "not_an_event"
 

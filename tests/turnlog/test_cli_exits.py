@@ -68,6 +68,7 @@ def test_verbs_that_add_nothing_make_no_directory(call: str, terminal: Terminal)
         ("events --limit -1", 2, "invalid_argument"),
         ("history @latest --after -1", 2, "invalid_argument"),
         ("contexts --limit -1", 2, "invalid_argument"),
+        ("contexts --limit 0", 2, "invalid_argument"),
         ("verify --after -1", 2, "invalid_argument"),
         ("show @latest --at-version 1 --at now", 2, "invalid_argument"),
         ("show xyz", 2, "invalid_argument"),
@@ -102,6 +103,18 @@ def test_each_refusal_has_its_exit_code_and_error(
     assert people.startswith("error: ")
     assert f"({code})" in people
     assert "\nhint: " in people
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ("record file.sse", "--dialect is missing"),
+        ("show", "CONTEXT is missing"),
+        ("record file.sse --dialect", "--dialect requires an argument"),
+    ],
+)
+def test_what_is_missing_is_named(call: str, message: str, terminal: Terminal) -> None:
+    assert message in terminal(*call.split(), "--json").error["message"]
 
 
 def test_an_answer_that_is_no_stream_cannot_be_replayed(filled: Terminal) -> None:

@@ -219,6 +219,8 @@ def test_each_branch_is_a_line_of_a_conversation_for_fine_tuning(
     assert list(told) == list(Exported.__struct_fields__)
     assert (told["conversations"], told["contexts"], told["files"]) == (2, 1, 1)
     assert told["left_out"] == {"reasoning part": 1, "tool without a definition": 2, "empty branch": 1}
+    said = terminal.ok("export", str(C), "--format", "openai_jsonl", "--out", out, "--force").err
+    assert "no place for: tool without a definition (2)" in said
     main, other = rows(out / "conversations.jsonl")
     pieces = [{"type": "text", "text": "What is "}, {"type": "text", "text": "this?"}]
     image = {"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}

@@ -16,7 +16,7 @@ from turnlog.cli.bodies import collect, listed, with_bodies
 from turnlog.cli.conversation import LINES_SHOWN, Drawn, Style, conversation
 from turnlog.cli.identify import find_context
 from turnlog.cli.moments import PRESENT, AsOf
-from turnlog.cli.options import DEFAULTS, Natural, Options
+from turnlog.cli.options import DEFAULTS, Options, Positive
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import context_header, identifier, joined, version
 from turnlog.cli.text import ago, count, one_line, styled
@@ -32,7 +32,7 @@ Newest: TypeAlias = Annotated[int, Parameter(validator=validators.Number(gte=1, 
 async def contexts(
     *,
     workspace: str | None = None,
-    limit: Natural | None = None,
+    limit: Positive | None = None,
     deleted: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     options: Options = DEFAULTS,
 ) -> None:

@@ -62,7 +62,7 @@ async def export(
     figures = ", ".join(count(number, noun) for noun, number in told if number)
     output.line(f"{figures or 'nothing'} in {count(exported.files, 'file')}: {one_line(exported.out)}")
     for what, number in exported.left_out.items():
-        output.say((f"the format has no place for: {count(number, what)}", "changed"))
+        output.say((f"the format has no place for: {what} ({number:,})", "changed"))
 
 
 async def _events(contexts: tuple[str, ...], folder: Folder, options: Options, output: Output) -> Exported:

@@ -13,7 +13,7 @@ import traceback
 from typing import Final, cast
 
 import msgspec
-from cyclopts import CycloptsError
+from cyclopts import CycloptsError, MissingArgumentError
 
 from eventstore.errors import CODES, TurnlogError
 from turnlog.cli.output import Output
@@ -48,7 +48,10 @@ def report_of(error: BaseException) -> Report:
         return Report(CODES[error.code].exit, error.code, error.message, hint, error.fields)
     if isinstance(error, CycloptsError):
         code = CODES["invalid_argument"]
-        return Report(code.exit, "invalid_argument", " ".join(str(error).split()), _usage_hint(error))
+        message = " ".join(str(error).split())
+        if isinstance(error, MissingArgumentError) and error.argument and error.keyword is None:
+            message = f"{error.argument.name} is missing"
+        return Report(code.exit, "invalid_argument", message, _usage_hint(error))
     # The message of an unknown exception may hold anything, a conversation too: only its place is told.
     place = traceback.extract_tb(error.__traceback__)
     where = f" at {place[-1].filename.rpartition('/')[2]}:{place[-1].lineno}" if place else ""

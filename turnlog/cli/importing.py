@@ -1,8 +1,9 @@
-"""``turnlog import`` and ``turnlog import undo``: bring a store of another program over, and go back."""
+"""``turnlog import``: bring a store of another program over."""
 
 from __future__ import annotations
 
 import re
+import shlex
 import sys
 from collections.abc import Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
@@ -15,7 +16,8 @@ import anyio.to_thread
 from cyclopts import Parameter
 from rich.text import Text
 
-from eventstore.errors import Refused
+from eventstore.directory import make_directory
+from eventstore.errors import CODES, Refused
 from turnlog.cli.access import reading, writing
 from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
@@ -30,15 +32,10 @@ from turnlog.importers.job.backup import Backup, back_up
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.report import ContextLine, FileLine, Header, Hear, Line, Summary
 from turnlog.importers.job.running import Order, look, run_import
-from turnlog.importers.job.undoing import plan_undoing
-from turnlog.importers.job.undoing import undo as undo_all
-from turnlog.importers.source.files import Source, Unreadable
+from turnlog.importers.source.files import Source
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
-
-_UNDONE: Final = ("restored", "there", "deleted", "deleted_before", "not_found")
-"""What may come of a file or a context that is as it was before the import."""
 
 _UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
 
@@ -70,7 +67,8 @@ async def import_(
         dry_run: say what was found and what would happen; write nothing.
         backup_dir: where the copy of the source goes, and the report.
         delete_source: delete the files whose contexts are all verified.
-        only: the ids of the contexts to import; all unless given.
+        only: the ids of the contexts to import; all unless given. Ends with 3 if one is not there and
+            nothing else failed.
         workspace: where the contexts go; where the source has them unless given.
         report: a file for the report, beside the one in the backup.
         transform: for our own ndjson, a function of yours as MODULE:FUNCTION: it is given each event, and
@@ -82,6 +80,8 @@ async def import_(
         if delete_source or only or workspace is not None or report is not None:
             raise Refused("invalid_argument", "what is replayed is replayed whole and leaves no report")
         check_places(source, options.data)
+        if not dry_run:
+            await check_data(options, output)
         if not (dry_run or yes) and not confirmed(output, f"Replay {one_line(str(source))}? Type yes: "):
             raise Refused("not_confirmed", "not confirmed; nothing was replayed")
         return await replay(source, transform, options, output, emitter(output), dry=dry_run)
@@ -92,48 +92,19 @@ async def import_(
     hear = emitter(output)
     if dry_run:
         return answer(output, await look_at(order, options, output, hear), dry=True)
+    await check_data(options, output)
+    total = None
     if not yes:
         found = await look_at(order, options, output, _nothing)
         what = f"{count(found.contexts, 'context')}, {count(found.messages, 'message')} and "
         what += f"{count(found.chunks, 'chunk')} from {one_line(str(source))}"
         if not confirmed(output, f"Import {what}? Type yes: "):
             raise Refused("not_confirmed", "not confirmed; nothing was imported")
-        return answer(output, await bring(order, backup_dir, options, output, hear, found.contexts))
-    return answer(output, await bring(order, backup_dir, options, output, hear, None))
-
-
-async def undo(report: Path, /, *, yes: Flag = False, options: Options = DEFAULTS) -> int:
-    """Undo an import by its report: delete the contexts that it made, put deleted source files back.
-
-    A deleted context takes no more events; its history stays readable. Ends with 1 if a file could not be put
-    back.
-
-    Args:
-        report: the report, as the import named it.
-        yes: do not ask.
-    """
-    output = Output(options.json)
-    outcomes: dict[str, int] = {"contexts": 0, "files": 0, "failed": 0}
-    async with writing(options, output) as log:
-        undoing = await plan_undoing(log, report)
-        since = f" ({undoing.written_since:,} of them written to since)" if undoing.written_since else ""
-        what = f"Delete {count(len(undoing.context_ids), 'context')}{since} and put back "
-        what += f"{count(len(undoing.files), 'file')}? Type yes: "
-        if not yes and not confirmed(output, what):
-            raise Refused("not_confirmed", "not confirmed; nothing was undone")
-        async for name, outcome in undo_all(log, undoing):
-            outcomes["contexts" if isinstance(name, UUID) else "files"] += 1
-            outcomes["failed"] += outcome not in _UNDONE
-            if output.json:
-                output.emit({"context_id" if isinstance(name, UUID) else "path": name, "outcome": outcome})
-            elif outcome not in _UNDONE:
-                output.say(("failed", "bad"), f" {one_line(str(name))}: {one_line(outcome)}")
-    if output.json:
-        output.emit(dict(outcomes))
-    else:
-        done = f"{count(outcomes['contexts'], 'context')}, {count(outcomes['files'], 'file')}"
-        output.line(f"undone: {done}, {outcomes['failed']:,} failed")
-    return 1 if outcomes["failed"] else 0
+        total = found.contexts
+    summary, report_path = await bring(order, backup_dir, options, output, hear, total)
+    code = answer(output, summary)
+    tell_undo(output, report_path)
+    return code
 
 
 def order_of(
@@ -151,11 +122,7 @@ def order_of(
     if report is not None and not report.absolute().parent.is_dir():
         raise Refused("invalid_argument", f"there is no directory for {one_line(str(report))}")
     read = Source(source)
-    try:
-        importers = tuple(detect(read, insist))
-    except Unreadable as error:
-        raise Refused("input_unreadable", f"{one_line(error.path)}: {one_line(error.reason)}") from error
-    return Order(read, importers, workspace, only, delete, report)
+    return Order(read, tuple(detect(read, insist)), workspace, only, delete, report)
 
 
 def check_places(source: Path, *others: Path) -> None:
@@ -172,6 +139,15 @@ def check_places(source: Path, *others: Path) -> None:
             raise Refused("invalid_argument", f"{one_line(str(other))} is inside the source")
 
 
+async def check_data(options: Options, output: Output) -> None:
+    """Refuse, before anything is asked or copied, a data directory that cannot be written."""
+    if (options.data / "log").exists():
+        async with writing(options, output):
+            pass
+    elif options.data.exists():
+        make_directory(options.data, allow_unsafe_file_system=options.allow_unsafe_file_system)
+
+
 async def look_at(order: Order, options: Options, output: Output, hear: Hear) -> Summary:
     """What an import would do, told line by line; a store that is not there is not made."""
     opened: AbstractAsyncContextManager[Turnlog | None] = nullcontext()
@@ -184,19 +160,28 @@ async def look_at(order: Order, options: Options, output: Output, hear: Hear) ->
 
 async def bring(
     order: Order, backup_dir: Path, options: Options, output: Output, hear: Hear, total: int | None
-) -> Summary:
-    """Back the source up, then import it."""
+) -> tuple[Summary, str]:
+    """Back the source up, then import it. Returns where the report is, too."""
+    headers: list[Header] = []
+
+    def heard(line: Line) -> None:
+        if isinstance(line, Header):
+            headers.append(line)
+        hear(line)
+
     backup: Backup = await anyio.to_thread.run_sync(back_up, order.source, backup_dir)
     if not output.json:
         copied = f"{count(backup.files, 'file')} in {one_line(str(backup.path))}"
         output.say(("backed up ", "faint"), copied)
     async with writing(options, output, create=True) as log:
-        with _shown(output, "importing", hear, total) as heard:
-            return await run_import(log, order, backup, heard)
+        with _shown(output, "importing", heard, total) as shown:
+            summary = await run_import(log, order, backup, shown)
+    return summary, str(headers[0].report)
 
 
 def confirmed(output: Output, question: str) -> bool:
     """Whether standard input says yes."""
+    output.flush()  # the question is about what was told before it
     output.errors.print(question, end="", soft_wrap=True)
     return sys.stdin.readline().strip().lower() == "yes"
 
@@ -221,7 +206,15 @@ def answer(output: Output, summary: Summary, *, dry: bool = False) -> int:
             output.line(f"deleted: {count(summary.files_deleted, 'source file')}")
         output.line(f"{count(summary.problems, 'problem')}, {count(summary.warnings, 'warning')}")
         output.say((f"in {duration(summary.duration_us)}", "faint"))
+    if summary.has_failed and summary.only_missing:
+        return CODES["context_not_found"].exit
     return 1 if summary.has_failed else 0
+
+
+def tell_undo(output: Output, report: str) -> None:
+    """How to go back."""
+    if not output.json:
+        output.say(("undo: ", "faint"), f"turnlog import undo {one_line(shlex.quote(report))}")
 
 
 def tell_line(output: Output, line: Line) -> None:
@@ -255,8 +248,8 @@ def _difference(difference: Difference) -> Text:
 
 
 def _problem(problem: Problem) -> str:
-    place = problem.path if problem.place is None else f"{problem.path} {problem.place}"
-    return f"{one_line(place)}: {one_line(problem.reason)}"
+    place = " ".join(filter(None, (problem.path, problem.place)))
+    return one_line(f"{place}: {problem.reason}" if place else problem.reason)
 
 
 def emitter(output: Output) -> Hear:

@@ -71,7 +71,7 @@ JSON_SHAPES: Final[dict[str, str]] = {
     ),
     "import undo": (
         "a line for each file and each context: path or context_id, outcome; "
-        "and a last one: contexts, files, failed"
+        "and a last one: contexts, files, failed, updates_left"
     ),
     "migrate": "the report's lines, as of import",
     "rebuild": "a line for each projection: projection, version, position, duration_us",

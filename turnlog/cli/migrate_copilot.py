@@ -12,11 +12,13 @@ from cyclopts import Parameter
 from turnlog.cli.importing import (
     BACKUPS,
     bring,
+    check_data,
     check_places,
     confirmed,
     emitter,
     look_at,
     order_of,
+    tell_undo,
 )
 from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
@@ -55,6 +57,8 @@ async def migrate(
         words.say("No legacy contexts found.")
         return 0
     order = order_of(legacy_dir, None, delete=delete_legacy)
+    if not dry_run:
+        await check_data(options, output)
     found = await look_at(order, options, output, emitter(output) if dry_run and output.json else words.found)
     words.say(f"Found {found.contexts} legacy contexts:")
     for number, context_id in enumerate(words.context_ids, 1):
@@ -68,8 +72,9 @@ async def migrate(
         return 0
     words = _Words(output)
     hear = emitter(output) if output.json else words.found
-    summary = await bring(order, backup_dir, options, output, hear, found.contexts)
+    summary, report = await bring(order, backup_dir, options, output, hear, found.contexts)
     words.tell_summary(summary)
+    tell_undo(output, report)
     return 1 if summary.has_failed else 0
 
 

@@ -15,7 +15,7 @@ from turnlog.cli.waiting import Tell, progress
 from turnlog.migrating import Migrated, migrate
 from turnlog.replaying.transforming import load_transform
 from turnlog.shapes import plain
-from turnlog.swapping import finish_swap, kept_at, swap
+from turnlog.swapping import check_kept, finish_swap, kept_at, swap
 
 
 async def migrate_store(
@@ -45,6 +45,8 @@ async def migrate_store(
     if exchange and (migrated := finish_swap(old, new)) is not None:
         _tell(output, migrated, old, kept_at(old))
         return
+    if exchange:
+        check_kept(old)
     function = None if transform is None else load_transform(transform)
     with ExitStack() as stack:
         bars: dict[str, Tell] = {}

@@ -13,6 +13,9 @@ COMMON: Final = Group("Common options", sort_key=90)
 Natural: TypeAlias = Annotated[int, Parameter(validator=validators.Number(gte=0))]
 """A version, a position, a number of lines: 0 or more."""
 
+Positive: TypeAlias = Annotated[int, Parameter(validator=validators.Number(gte=1))]
+"""How many of what is asked for: 1 or more."""
+
 Flag: TypeAlias = Annotated[bool, Parameter(negative="", show_default=False)]
 """An option that is given or not."""
 

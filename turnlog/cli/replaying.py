@@ -45,11 +45,8 @@ async def replay(
     if output.json:
         output.emit(plain(done))
     else:
-        output.line(
-            (count(done.commits, "commit"), "heading"),
-            ""
-            if dry
-            else f": {done.written:,} written, {done.unchanged:,} unchanged, {done.failed:,} failed",
-        )
+        figures = "" if dry else f"{done.written:,} written, {done.unchanged:,} unchanged, "
+        figures += f"{done.dropped:,} dropped, {done.failed:,} failed"
+        output.line((count(done.commits, "commit"), "heading"), f": {figures}")
         output.line(count(done.problems, "problem"))
     return 1 if done.has_failed else 0

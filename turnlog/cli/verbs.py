@@ -13,7 +13,7 @@ from turnlog.cli.demo import demo
 from turnlog.cli.events import events
 from turnlog.cli.exporting import export
 from turnlog.cli.help import HelpPanels
-from turnlog.cli.importing import import_, undo
+from turnlog.cli.importing import import_
 from turnlog.cli.json_output import JSON_SHAPES
 from turnlog.cli.keys import create, list_, revoke
 from turnlog.cli.migrate_copilot import migrate
@@ -22,6 +22,7 @@ from turnlog.cli.past import diff, history
 from turnlog.cli.record import record
 from turnlog.cli.serve import serve
 from turnlog.cli.streams import replay
+from turnlog.cli.undoing import undo
 from turnlog.cli.upkeep import rebuild, stats, sweep, verify
 
 HELP: Final = "Keep, replay and revisit the history of chats: an append-only log of events in one directory."

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import Final, NamedTuple
 
+from eventstore.errors import Refused
 from turnlog.importers.ait42 import importer as ait42
 from turnlog.importers.conversation import Importer, Problem
 from turnlog.importers.copilot_chat import importer as copilot_chat
@@ -29,23 +31,49 @@ FORMATS: Final[dict[str, Format]] = {
 }
 """Every format by its name, which is what ``--format`` takes."""
 
+_LOOKED_AT: Final = 200
+"""Files that are read to see what is wrong with a source in which nothing was recognised."""
+
+_TOLD: Final = 5
+"""Of those that cannot be read: a message is one line."""
+
 
 def detect(source: Source, insist: str | None = None) -> list[Importer]:
     """The importers for what is in a source; the one insisted on, whatever is there.
 
-    Raises ``Unreadable`` with code ``unknown_format`` or ``nothing_recognised``, which says what was looked
-    for.
+    Raises ``Refused``: ``invalid_argument`` for a format that there is not, or ``nothing_recognised``, which
+    says what is wrong with the first files that cannot be read, and what was looked for.
     """
     if insist is not None:
         if insist not in FORMATS:
             reason = f"there is no format {insist!r}; there are {', '.join(FORMATS)}"
-            raise Unreadable(str(source.root), "unknown_format", reason)
+            raise Refused("invalid_argument", reason, argument="format")
         return [FORMATS[insist].importer]
     found = [one.importer for one in FORMATS.values() if one.importer.recognises(source)]
     if not found:
         looked = "; ".join(f"{name}: {one.looked_for}" for name, one in FORMATS.items())
-        raise Unreadable(str(source.root), "nothing_recognised", f"it holds none of these. {looked}")
+        what = "".join(f"{one}; " for one in _damaged(source))
+        raise Refused("nothing_recognised", f"{source.root}: {what}it holds none of these. {looked}")
     return found
+
+
+def _damaged(source: Source) -> Iterator[str]:
+    """What is wrong with the first files that could have been of a format and cannot be read."""
+    errors = chain(source.left_out(), _unreadable(islice(source.files(), _LOOKED_AT), source))
+    for number, error in enumerate(errors):
+        if number == _TOLD:
+            yield "and more"
+            return
+        yield f"{' '.join(filter(None, (error.path, error.place)))}: {error.reason}".removeprefix(": ")
+
+
+def _unreadable(names: Iterable[str], source: Source) -> Iterator[Unreadable]:
+    for name in names:
+        if name.endswith(".json"):
+            try:
+                source.json(name)
+            except Unreadable as error:
+                yield error
 
 
 def unclaimed(source: Source, importers: list[Importer]) -> Iterator[Problem]:

@@ -7,13 +7,13 @@ with a line that cannot be read exactly is reported and left out, and so is what
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final, cast
+from typing import Final, NamedTuple, TypeAlias, cast
 from uuid import UUID
 
 import msgspec
 
 from eventstore.body import request_digest
-from eventstore.commits import pack
+from eventstore.commits import Append, pack
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, Event
 from eventstore.limits import COMMIT_EVENTS_MAX
@@ -23,7 +23,28 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.ndjson import REPLAYED, Facts, Line, marked
 from turnlog.replaying import lines as line_reading
 from turnlog.replaying.lines import LINE_BYTES_MAX, Bad
-from turnlog.replaying.transforming import Replay, Rewritten, Transform
+from turnlog.replaying.transforming import Replay, Transform
+
+
+class Placed(NamedTuple):
+    """An append that writes a commit again, and where the commit's first line is.
+
+    ``together``: only together with the one before it.
+    """
+
+    path: str
+    place: str
+    append: Append
+    together: bool
+
+
+class Unwritten(NamedTuple):
+    """A commit that the transform drops or, if it is ``left_out``, that cannot be replayed."""
+
+    left_out: bool
+
+
+Item: TypeAlias = Placed | Unwritten | Problem
 
 
 class TurnlogNdjson:
@@ -38,11 +59,12 @@ class TurnlogNdjson:
         """Whether a file in it begins with our first line."""
         return any(line_reading.is_ours(source, name) for name in source.files())
 
-    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Rewritten | Problem]:
+    def commits(self, source: Source, transform: Transform | None = None) -> Iterator[Item]:
         """Everything in it, in an order in which it can be appended: a fork after its source.
 
         Memory holds a commit; of several files also the version of each context. Never raises for what it
-        reads. Each append expects its exact version and has a commit id: appending it again writes nothing.
+        reads; a commit whose lines cannot be read is a problem alone. Each append expects its exact version
+        and has a commit id: appending it again writes nothing.
         """
         replay = Replay(transform)
         waiting: list[_File] = []
@@ -96,7 +118,7 @@ class _File:
         self._released = False
         self._left_out: dict[UUID, int] = {}
 
-    def read(self, versions: dict[UUID, int] | None) -> Iterator[Rewritten | Problem]:
+    def read(self, versions: dict[UUID, int] | None) -> Iterator[Item]:
         """The appends and problems, up to a fork whose source is not in ``versions`` yet."""
         while (item := self._held or next(self._items, None)) is not None:
             self._held = None
@@ -104,6 +126,7 @@ class _File:
                 yield item
             elif item.context_id in self._left_out:
                 self._left_out[item.context_id] += 1
+                yield Unwritten(left_out=True)
             elif versions is not None and not self._released and _lacks_source(item.events[0], versions):
                 self._held = item
                 return
@@ -119,7 +142,7 @@ class _File:
         """Let the fork that it stands at pass, whatever there is of its source."""
         self._released = True
 
-    def _append(self, commit: _Commit) -> Iterator[Rewritten | Problem]:
+    def _append(self, commit: _Commit) -> Iterator[Item]:
         context_id, first_version, records = commit.context_id, commit.line.version, pack(commit.events)
         facts = marked(context_id, first_version, commit.facts)
         if facts.metadata == commit.facts.metadata:
@@ -144,9 +167,12 @@ class _File:
             )
         except Refused as error:
             yield self._left(context_id, commit.number, error.code, error.message)
+            yield Unwritten(left_out=True)
             return
-        if replayed is not None:
-            yield replayed
+        if replayed is None:
+            yield Unwritten(left_out=False)
+        else:
+            yield Placed(self._name, f"line {commit.number}", replayed.append, replayed.together)
 
     def _read(self) -> Iterator[_Commit | Problem]:
         try:
@@ -158,7 +184,8 @@ class _File:
             yield Problem(self._name, "unreadable", error.strerror or type(error).__name__)
         for context_id, count in self._left_out.items():
             if count:
-                reason = f"{count} later commits are left out: one before them could not be replayed"
+                left = "1 later commit is" if count == 1 else f"{count:,} later commits are"
+                reason = f"{left} left out of context {context_id}: one before could not be replayed"
                 yield Problem(self._name, "context_incomplete", reason, None, context_id)
 
     def _commits(self, lines: Iterator[tuple[int, Line, int] | Bad]) -> Iterator[_Commit | Problem]:

@@ -8,24 +8,29 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.commits import Append, Committed
+from eventstore.commits import Committed
 from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.importers.conversation import Problem
 from turnlog.importers.source.files import Source
-from turnlog.replaying.ndjson import TurnlogNdjson
-from turnlog.replaying.transforming import Rewritten, Transform
+from turnlog.replaying.ndjson import Item, Placed, TurnlogNdjson, Unwritten
+from turnlog.replaying.transforming import Transform
 
 BATCH: Final = 100
 """Commits that are written at once, unless more stand together: they share a sync, and memory holds them."""
 
 
 class ReplayedLines(msgspec.Struct, tag="replayed"):
-    """What came of the commits: ``unchanged`` were there already, ``failed`` were refused."""
+    """What came of the commits.
+
+    ``unchanged`` were there already, ``dropped`` the transform left nothing of, ``failed`` were refused or
+    left out after one that could not be replayed. A commit that could not be read is among the problems.
+    """
 
     commits: int = 0
     written: int = 0
     unchanged: int = 0
+    dropped: int = 0
     failed: int = 0
     problems: int = 0
 
@@ -51,16 +56,21 @@ async def replay_lines(
     done = ReplayedLines()
     refused: set[UUID] = set()
 
-    def told(problem: Problem) -> None:
-        done.problems += not problem.warning
-        hear(problem)
+    def told(item: Problem | Unwritten) -> None:
+        if isinstance(item, Problem):
+            done.problems += not item.warning
+            hear(item)
+        else:
+            done.commits += 1
+            done.failed += item.left_out
+            done.dropped += not item.left_out
 
     for batch in _batches(_groups(TurnlogNdjson().commits(source, transform), told)):
         done.commits += sum(map(len, batch))
         progress(done.commits)
         if store is None:
             continue
-        for append, outcome in await _written(store, batch):
+        for (path, place, append, _), outcome in await _written(store, batch):
             if isinstance(outcome, Committed):
                 done.written += outcome.written
                 done.unchanged += not outcome.written
@@ -70,25 +80,26 @@ async def replay_lines(
             done.failed += 1
             if append.context_id not in refused:
                 refused.add(append.context_id)
-                hear(Problem(source.root.name, outcome.code, outcome.message, None, append.context_id))
+                hear(Problem(path, outcome.code, outcome.message, place, append.context_id))
     return done
 
 
 async def _written(
-    store: EventStore, batch: list[list[Append]]
-) -> list[tuple[Append, Committed | TurnlogError]]:
-    appends = [append for group in batch for append in group]
+    store: EventStore, batch: list[list[Placed]]
+) -> list[tuple[Placed, Committed | TurnlogError]]:
+    placed = [each for group in batch for each in group]
+    appends = [each.append for each in placed]
     if len(batch) == len(appends):
-        return list(zip(appends, await store.append_many(appends), strict=True))
+        return list(zip(placed, await store.append_many(appends), strict=True))
     try:
-        return list(zip(appends, await store.append_together(appends), strict=True))
+        return list(zip(placed, await store.append_together(appends), strict=True))
     except Refused as refused:
-        return [(append, refused) for append in appends]
+        return [(each, refused) for each in placed]
 
 
-def _batches(groups: Iterator[list[Append]]) -> Iterator[list[list[Append]]]:
+def _batches(groups: Iterator[list[Placed]]) -> Iterator[list[list[Placed]]]:
     """Some groups of one each, or one of several."""
-    batch: list[list[Append]] = []
+    batch: list[list[Placed]] = []
     for group in groups:
         if batch and (len(group) > 1 or len(batch) >= BATCH):
             yield batch
@@ -101,16 +112,16 @@ def _batches(groups: Iterator[list[Append]]) -> Iterator[list[list[Append]]]:
         yield batch
 
 
-def _groups(items: Iterable[Rewritten | Problem], told: Callable[[Problem], None]) -> Iterator[list[Append]]:
+def _groups(items: Iterable[Item], told: Callable[[Problem | Unwritten], None]) -> Iterator[list[Placed]]:
     """What is to be written together: each by itself, mostly."""
-    group: list[Append] = []
+    group: list[Placed] = []
     for item in items:
-        if isinstance(item, Problem):
+        if not isinstance(item, Placed):
             told(item)
             continue
         if group and not item.together:
             yield group
             group = []
-        group.append(item.append)
+        group.append(item)
     if group:
         yield group

@@ -27,7 +27,8 @@ LISTED_MAX: Final = 100
 class Header(msgspec.Struct, frozen=True, tag="import"):
     """The first line: what is imported, from where to where. ``is_file``: the source is one file.
 
-    ``delete``: the files that were verified are to be deleted afterwards.
+    ``delete``: the files that were verified are to be deleted afterwards. ``report``: where this report
+    is, in the backup.
     """
 
     run: str
@@ -39,6 +40,7 @@ class Header(msgspec.Struct, frozen=True, tag="import"):
     backup: str | None
     dry_run: bool
     delete: bool
+    report: str | None
     started_at: str
 
 
@@ -97,7 +99,7 @@ class FileLine(msgspec.Struct, frozen=True, tag="file"):
 
 
 class Summary(msgspec.Struct, tag="summary"):
-    """The last line: everything in numbers."""
+    """The last line: everything in numbers. ``not_found``: of the problems, contexts that were asked for."""
 
     contexts: int = 0
     created: int = 0
@@ -110,6 +112,7 @@ class Summary(msgspec.Struct, tag="summary"):
     messages_written: int = 0
     chunks_written: int = 0
     problems: int = 0
+    not_found: int = 0
     warnings: int = 0
     files_deleted: int = 0
     files_failed: int = 0
@@ -132,6 +135,7 @@ class Summary(msgspec.Struct, tag="summary"):
                 self.warnings += line.warning_count
             case Problem():
                 self.problems += not line.warning
+                self.not_found += line.code == "context_not_found"
                 self.warnings += line.warning
             case FileLine():
                 self.files_deleted += line.deleted
@@ -143,6 +147,11 @@ class Summary(msgspec.Struct, tag="summary"):
     def has_failed(self) -> bool:
         """Whether anything was not brought over as it is, or not deleted that should have been."""
         return bool(self.failed or self.problems or self.files_failed)
+
+    @property
+    def only_missing(self) -> bool:
+        """Whether nothing failed but that contexts that were asked for are not in the source."""
+        return not self.failed and not self.files_failed and self.problems == self.not_found
 
 
 Line: TypeAlias = Header | ContextLine | Problem | FileLine | Summary

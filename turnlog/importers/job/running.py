@@ -49,7 +49,7 @@ async def run_import(log: Turnlog, order: Order, backup: Backup, hear: Hear) -> 
     try:
         with closing(report.Writer(path, hear)) as written:
             began = anyio.current_time()
-            not_asked_for = await _bring(log, order, _header(log, order, run, backup), written)
+            not_asked_for = await _bring(log, order, _header(log, order, run, backup, path), written)
             if order.delete:
                 written.sync()
                 sync_directory(backup.path)
@@ -86,7 +86,9 @@ def _ended(written: report.Writer, began: float) -> Summary:
     return written.summary
 
 
-def _header(log: Turnlog | None, order: Order, run: str, backup: Backup | None) -> Header:
+def _header(
+    log: Turnlog | None, order: Order, run: str, backup: Backup | None, path: Path | None = None
+) -> Header:
     return Header(
         run,
         str(order.source.root.resolve()),
@@ -97,5 +99,6 @@ def _header(log: Turnlog | None, order: Order, run: str, backup: Backup | None) 
         None if backup is None else str(backup.path.resolve()),
         backup is None,
         order.delete and backup is not None,
+        None if path is None else str(path.resolve()),
         format_time(wall_clock_us()),
     )

@@ -20,12 +20,18 @@ from turnlog.importers.job.report import ContextLine, FileLine, Header
 
 
 class Undoing(NamedTuple):
-    """What a report says is to be undone. ``written_since``: contexts that were written to afterwards."""
+    """What a report says is to be undone.
+
+    ``standing``: how many of the contexts are there and not deleted; ``written_since``: how many of those
+    were written to afterwards; ``updated``: contexts that it only added to, and that are left as they are.
+    """
 
     header: Header
     context_ids: list[UUID]
     files: list[str]
+    standing: int
     written_since: int
+    updated: int
 
 
 async def plan_undoing(log: Turnlog, path: Path) -> Undoing:
@@ -42,21 +48,34 @@ async def plan_undoing(log: Turnlog, path: Path) -> Undoing:
             "invalid_argument", f"this is the report of an import into another store, {header.store_id}"
         )
     is_whole = report.is_whole(path)
-    context_ids: list[UUID] = []
+    made: dict[UUID, int | None] = {}
     files: list[str] = []
-    since = 0
+    updated = 0
     for line in report.lines(path):
         if isinstance(line, ContextLine):
             if line.created:
-                context_ids.append(line.context_id)
-                since += log.store.version_of(line.context_id) > line.version
+                made[line.context_id] = line.version
+            updated += line.status == "updated" and not line.created
             if header.delete and not is_whole:
                 files += line.files
         elif isinstance(line, FileLine) and line.deleted:
             files.append(line.path)
     if not is_whole:
-        context_ids += [context_id async for context_id in _made_by(log, header.run)]
-    return Undoing(header, list(dict.fromkeys(context_ids)), list(dict.fromkeys(files)), since)
+        async for context_id in _made_by(log, header.run):
+            made.setdefault(context_id, None)
+    standing = [context_id for context_id in made if await _outcome_before(log, context_id) is None]
+    since = sum(
+        version is not None and log.store.version_of(context_id) > version
+        for context_id, version in ((each, made[each]) for each in standing)
+    )
+    return Undoing(header, list(made), list(dict.fromkeys(files)), len(standing), since, updated)
+
+
+async def _outcome_before(log: Turnlog, context_id: UUID) -> str | None:
+    """What is to be said of a context that needs no deleting."""
+    if log.store.version_of(context_id) == 0:
+        return "not_found"
+    return "deleted_before" if (await log.queries.context(context_id)).deleted else None
 
 
 async def _made_by(log: Turnlog, run: str) -> AsyncGenerator[UUID]:
@@ -84,15 +103,10 @@ async def undo(log: Turnlog, undoing: Undoing) -> AsyncGenerator[tuple[UUID | st
 
 async def _tombstoned(log: Turnlog, context_ids: list[UUID], run: str) -> AsyncGenerator[tuple[UUID, str]]:
     for context_id in context_ids:
-        if log.store.version_of(context_id) == 0:
-            yield context_id, "not_found"
-            continue
-        state = await log.queries.context(context_id)
-        if state.deleted:
-            yield context_id, "deleted_before"
-            continue
-        await log.store.append(context_id, [ContextDeleted(f"{UNDONE} {run}")])
-        yield context_id, "deleted"
+        outcome = await _outcome_before(log, context_id)
+        if outcome is None:
+            await log.store.append(context_id, [ContextDeleted(f"{UNDONE} {run}")])
+        yield context_id, outcome or "deleted"
 
 
 def _restored(header: Header, files: list[str]) -> Iterator[tuple[str, str]]:

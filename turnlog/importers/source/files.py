@@ -219,7 +219,7 @@ def _refused(name: str, error: OSError) -> Unreadable:
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ELOOP:
         return Unreadable(name, *_KINDS["link"])
-    if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
+    if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR):
         return Unreadable(name, *_KINDS["other"])
     return Unreadable(name, "unreadable", reason)
 

@@ -185,6 +185,7 @@ NEVER: Final = frozenset(
         "too_many_keys",
         "key_not_found",
         "not_confirmed",
+        "nothing_recognised",
         "writer_locked",
         "wrong_event_loop",
         "already_open",
