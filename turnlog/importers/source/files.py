@@ -219,7 +219,8 @@ def _refused(name: str, error: OSError) -> Unreadable:
     reason = error.strerror or type(error).__name__
     if error.errno == errno.ELOOP:
         return Unreadable(name, *_KINDS["link"])
-    if error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR, errno.ENOTDIR):
+    of_root = error.errno == errno.ENOTDIR and "/" not in name
+    if of_root or error.errno in (errno.ENXIO, errno.ENODEV, errno.EISDIR):
         return Unreadable(name, *_KINDS["other"])
     return Unreadable(name, "unreadable", reason)
 
