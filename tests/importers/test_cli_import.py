@@ -65,7 +65,7 @@ def test_a_store_is_imported_in_one_command(terminal: Terminal, source: Path) ->
     ]
     assert "backed up 3 files" in ran.err
     (report,) = Path("backups").resolve().glob("*/report-1.ndjson")
-    assert ran.err.endswith(f"undo: turnlog import undo {report}\n")
+    assert ran.err.endswith(f"undo: turnlog import undo {report} --data {terminal.data}\n")
     assert ids(terminal) == {str(identifier(n)) for n in range(3)}
     again = terminal.ok("import", source, "--yes", "--json")
     assert (summary(again)["unchanged"], summary(again)["verified"]) == (3, 3)

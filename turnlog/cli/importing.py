@@ -103,7 +103,7 @@ async def import_(
         total = found.contexts
     summary, report_path = await bring(order, backup_dir, options, output, hear, total)
     code = answer(output, summary)
-    tell_undo(output, report_path)
+    tell_undo(output, report_path, options.data)
     return code
 
 
@@ -211,10 +211,11 @@ def answer(output: Output, summary: Summary, *, dry: bool = False) -> int:
     return 1 if summary.has_failed else 0
 
 
-def tell_undo(output: Output, report: str) -> None:
+def tell_undo(output: Output, report: str, data: Path) -> None:
     """How to go back."""
     if not output.json:
-        output.say(("undo: ", "faint"), f"turnlog import undo {one_line(shlex.quote(report))}")
+        undoing = shlex.join(("turnlog", "import", "undo", report, "--data", str(data)))
+        output.say(("undo: ", "faint"), one_line(undoing))
 
 
 def tell_line(output: Output, line: Line) -> None:

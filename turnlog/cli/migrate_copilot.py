@@ -74,7 +74,7 @@ async def migrate(
     hear = emitter(output) if output.json else words.found
     summary, report = await bring(order, backup_dir, options, output, hear, found.contexts)
     words.tell_summary(summary)
-    tell_undo(output, report)
+    tell_undo(output, report, options.data)
     return 1 if summary.has_failed else 0
 
 
