@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import anyio
@@ -216,3 +218,10 @@ def test_progress_is_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFi
     with progress(Output(json=False), "working", 100) as tell:
         tell(50)
     assert capsys.readouterr() == ("", "")
+
+
+def test_both_streams_in_one_file_keep_their_order() -> None:
+    lines = "from turnlog.cli.output import Output; o = Output(False); o.line('1'); o.say('2'); o.line('3')"
+    command = [sys.executable, "-c", lines]
+    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    assert ran.stdout.split() == [b"1", b"2", b"3"]

@@ -103,7 +103,8 @@ class Output:
         self.console.file.flush()
 
     def say(self, *pieces: Text | str | tuple[str, str]) -> None:
-        """One line on stderr: about the work, not its result."""
+        """One line on stderr: about the work, not its result. What stdout was told before stands before it."""
+        self.flush()
         _print(self.errors, Text.assemble(*pieces))
 
     def table(
