@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import subprocess
 import sys
@@ -223,5 +224,8 @@ def test_progress_is_silent_where_stderr_is_no_terminal(capsys: pytest.CaptureFi
 def test_both_streams_in_one_file_keep_their_order() -> None:
     lines = "from turnlog.cli.output import Output; o = Output(False); o.line('1'); o.say('2'); o.line('3')"
     command = [sys.executable, "-c", lines]
-    ran = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    ran = subprocess.run(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True
+    )
     assert ran.stdout.split() == [b"1", b"2", b"3"]

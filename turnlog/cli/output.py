@@ -103,7 +103,7 @@ class Output:
         self.console.file.flush()
 
     def say(self, *pieces: Text | str | tuple[str, str]) -> None:
-        """One line on stderr: about the work, not its result. What stdout was told before stands before it."""
+        """One line on stderr: about the work, not its result; after all that stdout was told before."""
         self.flush()
         _print(self.errors, Text.assemble(*pieces))
 
