@@ -75,7 +75,7 @@ class Track:
         for commit in commits:
             if not folds(kinds, commit):
                 continue
-            past.position = commit.position
+            past.position, past.folded = commit.position, commit if commit.records else None
             try:
                 apply(commit, rows, past)
             except Exception as error:
@@ -85,6 +85,8 @@ class Track:
                     raise
                 self.failure, self.failure_saved = failure_of(commit.position, error), False
                 return
+            finally:
+                past.folded = None
             rows.keep()
             self.events += commit.event_count
         self.position = reached

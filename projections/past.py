@@ -29,10 +29,14 @@ _NOTHING: Final[_Held] = ([], [])
 
 
 class LogPast:
-    """The log up to and including ``position``."""
+    """The log up to and including ``position``.
+
+    ``folded`` is the commit there while it is folded, unless only its header was read.
+    """
 
     def __init__(self, log: Log) -> None:
         self.position: int = 0
+        self.folded: Commit | None = None
         self._log = log
         self._decompressor = zstandard.ZstdDecompressor()
         self._held: dict[bytes, _Held] = {}
@@ -59,7 +63,9 @@ class LogPast:
         for number in range(start, len(held)):
             if from_version > to_version:
                 return
-            commit = frame.decode_checked(positions[number], held[number], self._decompressor)
+            commit = self.folded
+            if commit is None or commit.position != positions[number]:
+                commit = frame.decode_checked(positions[number], held[number], self._decompressor)
             if commit.first_version > from_version:
                 break  # one in between was not held
             if commit.position > self.position:

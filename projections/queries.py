@@ -15,7 +15,7 @@ from uuid import UUID
 import anyio
 
 from eventstore.content import Role
-from eventstore.events import ChunkReceived, StreamFinalized
+from eventstore.events import ChunkReceived, ChunkRun, StreamFinalized
 from eventstore.store import EventStore
 from eventstore.validation import check_id
 from projections import bodies, delivery, listing
@@ -254,6 +254,15 @@ class Queries:
         """A stream's stored chunks after a sequence. ``raw`` reads the provider's own bytes with them."""
         position = await self._asking.applied_to_message(message_id)
         return await delivery.page_of(self._asking.snapshots(position), message_id, after, limit, raw=raw)
+
+    async def runs(self, message_id: UUID, last: int) -> AsyncGenerator[ChunkRun, None]:
+        """A stream's stored chunks up to a sequence, in columns: what ``chunks`` gives, for less."""
+        position = await self._asking.applied_to_message(message_id)
+        async with aclosing(
+            stored_runs(self._asking.snapshots(position), ChunkReader(message_id), last)
+        ) as stored:
+            async for run in stored:
+                yield run
 
     async def follow(
         self, message_id: UUID, after: int | None = None, *, raw: bool = False

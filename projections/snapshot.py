@@ -155,10 +155,17 @@ class Snapshot:
 
     def commit_of(self, context_id: UUID, version: int) -> Commit:
         """The commit that holds a version. Raises ``NotFound`` or ``Damaged``."""
-        return self.log.commit_of(self.txn, context_id, version)
+        last = self._last
+        if (
+            last is None
+            or last.context_id != context_id
+            or not last.first_version <= version <= last.last_version
+        ):
+            last = self._last = self.log.commit_of(self.txn, context_id, version)
+        return last
 
     def commit_at(self, position: int) -> Commit:
-        """The commit at a position; the last one is remembered: neighbours often share it."""
+        """The commit at a position; the last one read is remembered: neighbours often share it."""
         if self._last is None or self._last.position != position:
             self._last = self.log.commit_at(self.txn, position)
         return self._last

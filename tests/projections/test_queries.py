@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator
+from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 import pytest
 from given import BUILT_IN, START, C, Stack, chunk, chunks, code_of, ident, running
 from wandering import Wanderer
 
-from eventstore.commits import Append
+from eventstore import frame
+from eventstore.commits import Append, Commit
 from eventstore.content import TextPart, ToolCallPart
 from eventstore.errors import Refused, Unavailable
 from eventstore.events import (
@@ -118,6 +120,42 @@ async def test_existence_and_bodies_by_id(stack: Stack) -> None:
     assert [(body.text, body.complete) for body in bodies] == [("two", False), ("one", True)]
     for question in (stack.queries.body(ident(3)), stack.queries.message(ident(3))):
         assert await code_of(question) == "message_not_found"
+
+
+async def test_a_commit_with_many_messages_is_read_once_by_the_views_and_once_for_their_bodies(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [ident(number) for number in range(1, 21)]
+    streams = [(StreamStarted(each), *chunks(n, 1, 3)) for n, each in enumerate(ids, 1)]
+    ends = [StreamFinalized(each, "completed", parts=(TextPart("x"),)) for each in ids]
+    decoded: list[int] = []
+    decode = frame.decode_checked
+
+    def counted(position: int, *rest: Any) -> Commit:
+        decoded.append(position)
+        return decode(position, *rest)
+
+    monkeypatch.setattr(frame, "decode_checked", counted)
+    events = [(*stream, end) for stream, end in zip(streams, ends, strict=True)]
+    await stack.store.append(C, [ContextCreated(), *chain.from_iterable(events)])
+    await stack.queries.context(C)
+    assert decoded == [1]
+    assert [body.text for body in await stack.queries.bodies(ids, context_id=C)] == ["x"] * 20
+    assert decoded == [1, 1]
+
+
+async def test_runs_are_the_chunks_of_a_stream_in_columns_up_to_the_last_that_is_asked_for(
+    stack: Stack,
+) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1)), *chunks(1, 1, 3)])
+    await stack.store.append(C, [chunk(1, 4, "y", "reasoning", at=7), chunk(1, 5, "z", "reasoning", at=9)])
+    for is_sealed in (False, True):
+        if is_sealed:
+            await stack.store.append(C, [StreamFinalized(ident(1), "completed")])
+        page = await stack.queries.chunks(ident(1))
+        for last in (5, 4, 2):
+            runs = [run async for run in stack.queries.runs(ident(1), last)]
+            assert list(chain.from_iterable(run.chunks() for run in runs)) == page.chunks[:last]
 
 
 async def test_the_parts_of_a_stream_are_the_fold_of_its_chunks(stack: Stack) -> None:
