@@ -14,6 +14,7 @@ from turnlog.importers.copilot_chat.contexts import assemble
 from turnlog.importers.copilot_chat.copies import merge
 from turnlog.importers.copilot_chat.layouts import (
     MESSAGES,
+    MESSAGES_ROWED,
     find_context,
     find_designed,
     has_messages,
@@ -110,7 +111,7 @@ def _candidates(source: Source) -> Iterator[str]:
 def _kind(name: str, source: Source) -> tuple[dict[str, Any], str]:
     if name.endswith(".jsonl"):
         return {"id": stem(name)}, "session" if _is_agent_log(name, source) else "other"
-    document = source.json(name, MESSAGES)
+    document = source.json(name, MESSAGES, MESSAGES_ROWED)
     return object_of(document) or {}, kind_of(document, name, source)
 
 

@@ -8,9 +8,11 @@ from uuid import UUID
 
 from turnlog.importers.copilot_chat.found import Found, Layout, Node
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, text_of
+from turnlog.importers.copilot_chat.streams import ROWS
 from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
-from turnlog.importers.source.pieces import Left, Place, opened
+from turnlog.importers.source.pieces import Left, opened
+from turnlog.importers.source.rows import Place, Rowed
 from turnlog.importers.source.times import read_moment
 
 Kind = Literal["context", "designed", "session", "other"]
@@ -19,6 +21,10 @@ MESSAGES: Final[Place] = ("message_pool", None)
 """What of a large context is not decoded before it is read, message by message."""
 
 _CHUNKS: Final[Place] = ("message", "rich_type", "data", "chunks")
+_ROWED: Final = Rowed(_CHUNKS, ROWS)
+
+MESSAGES_ROWED: Final = Rowed((*MESSAGES, *_CHUNKS), ROWS)
+"""Where the chunks of a context stand."""
 
 _POOL = "messages_pool"
 _MESSAGES = "messages"
@@ -96,7 +102,7 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
             if isinstance(value, Left):
-                value = value.value(_CHUNKS)
+                value = value.value(_CHUNKS, _ROWED)
             yield Node(key, value, name, f"$.message_pool.{key}")
         for path in pool:
             yield from _file(path, source)
@@ -207,7 +213,7 @@ def _file(path: str, source: Source, entry: dict[str, Any] | None = None) -> Ite
     if not path.endswith(".json"):
         return
     try:
-        value = source.json(path, _CHUNKS)
+        value = source.json(path, _CHUNKS, _ROWED)
     except Unreadable as error:
         yield error
         return

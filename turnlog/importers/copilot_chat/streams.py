@@ -3,17 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import accumulate, pairwise
-from typing import Any, Final, cast
+from itertools import accumulate
+from operator import sub
+from typing import Annotated, Any, Final, TypeAlias, cast
 
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from eventstore.events import NUMBER_MAX
 from turnlog.importers.conversation import Chunk, Streamed
 from turnlog.importers.copilot_chat.notes import is_exact, list_of, object_of, rest_of, text_of
 from turnlog.importers.source.notes import Where
 from turnlog.importers.source.pieces import Left, opened
-from turnlog.importers.source.times import read_moment
+from turnlog.importers.source.rows import Rows
+from turnlog.importers.source.times import read_moment, read_moments
 
 _MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", "usage", "finish_reason")
 _CHUNK: Final = frozenset(("sequence", "delta", "timestamp", "accumulated_chars", "interval_ms"))
+
+
+_Whole: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=NUMBER_MAX)]
+
+
+class Row(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """A chunk as the program writes it."""
+
+    sequence: _Whole
+    delta: str
+    timestamp: str
+    accumulated_chars: _Whole
+    interval_ms: _Whole | UnsetType = UNSET
+
+
+ROWS: Final = msgspec.json.Decoder(list[Row])
+"""Of an array of chunks."""
 
 
 def read_stream(
@@ -63,7 +86,7 @@ def _chunks(
 ) -> tuple[Chunk, ...]:
     """Every chunk in the order of the file; the list itself is kept if it says more than they do."""
     found = data.get("chunks")
-    regular = _as_written(found.items() if isinstance(found, Left) else [list_of(found) or []])
+    regular = _as_written(found.items() if isinstance(found, (Left, Rows)) else [list_of(found) or []])
     if regular:
         return regular
     data["chunks"] = opened(found)
@@ -108,14 +131,18 @@ def _chunks(
     return tuple(chunks)
 
 
-def _as_written(pieces: Iterable[list[dict[str, Any]]]) -> tuple[Chunk, ...] | None:
+def _as_written(pieces: Iterable[list[Any]]) -> tuple[Chunk, ...] | None:
     """The chunks if each row is exactly as the program writes it, else None, and ``_chunks`` finds out why.
 
     Nearly all are; column by column they cost a third.
     """
     chunks: list[Chunk] = []
     size = 0
-    for rows in pieces:
+    for piece in pieces:
+        try:
+            rows = msgspec.convert(piece, list[Row])
+        except msgspec.ValidationError:
+            return None
         some = _columns(rows, len(chunks), size, chunks[-1].at // 1_000 if chunks else None)
         if some is None:
             return None
@@ -124,38 +151,23 @@ def _as_written(pieces: Iterable[list[dict[str, Any]]]) -> tuple[Chunk, ...] | N
     return tuple(chunks)
 
 
-def _columns(
-    rows: list[dict[str, Any]], count: int, size: int, before: int | None
-) -> tuple[list[Chunk], int] | None:
+def _columns(rows: list[Row], count: int, size: int, before: int | None) -> tuple[list[Chunk], int] | None:
     """As ``_as_written``, and the bytes then; ``before`` is the last chunk's millisecond."""
-    try:
-        deltas: list[str] = [row["delta"] for row in rows]
-        texts: list[str] = [row["timestamp"] for row in rows]
-        sizes = list(accumulate(map(len, map(str.encode, deltas)), initial=size))
-        fractions = [text[20:26] for text in texts]
-        digits = "".join(fractions)
-        if not (
-            {len(text) for text in texts} <= {27}
-            and {text[19::7] for text in texts} <= {".Z"}
-            and ((digits.isascii() and digits.isdecimal()) or not rows)
-            and [row["sequence"] for row in rows] == list(range(count + 1, count + len(rows) + 1))
-            and [row["accumulated_chars"] for row in rows] == sizes[1:]
-        ):
-            return None
-    except (KeyError, TypeError):
-        return None
-    seconds: dict[str, int] = {}
-    for second in {text[:19] for text in texts}:
-        at = read_moment(f"{second}Z")
-        if at is None:
-            return None
-        seconds[second] = at
-    times = [seconds[text[:19]] + int(fraction) for text, fraction in zip(texts, fractions, strict=True)]
-    milliseconds = [before, *[time // 1_000 for time in times]]
-    gaps = [None if a is None or b is None or b < a else b - a for a, b in pairwise(milliseconds)]
-    said = [row.get("interval_ms") for row in rows]
-    members = len(rows) * 5 - said.count(None)
-    if said != gaps or sum(map(len, rows)) != members:
+    deltas = [row.delta for row in rows]
+    sizes = list(accumulate(map(len, map(str.encode, deltas)), initial=size))
+    times = read_moments([row.timestamp for row in rows])
+    if not times:
+        return None if times is None else ([], size)
+    milliseconds = [time // 1_000 for time in times]
+    gaps: list[int | UnsetType] = [
+        gap if gap >= 0 else UNSET for gap in map(sub, milliseconds[1:], milliseconds)
+    ]
+    gaps.insert(0, UNSET if before is None or milliseconds[0] < before else milliseconds[0] - before)
+    if (
+        [row.sequence for row in rows] != list(range(count + 1, count + len(rows) + 1))
+        or [row.accumulated_chars for row in rows] != sizes[1:]
+        or [row.interval_ms for row in rows] != gaps
+    ):
         return None
     return list(map(Chunk, deltas, times)), sizes[-1]
 

@@ -6,17 +6,21 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 from uuid import UUID
 
-import anyio.lowlevel
 import anyio.to_thread
 import msgspec
 
 from eventstore.content import Json, Part, TextPart
-from eventstore.events import ChunkReceived, CustomRecorded, MessageAppended, StreamFinalized, StreamStarted
-from projections.answers import ContextState, MessageBody, MessageEntry
+from eventstore.events import (
+    CustomRecorded,
+    MessageAppended,
+    StreamFinalized,
+    StreamStarted,
+)
+from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Chunk, Conversation, Message, Streamed
+from turnlog.importers.conversation import Conversation, Message
 from turnlog.importers.job.differences import MISSING, Difference, Findings, lacks
 from turnlog.importers.job.recording import (
     IMPORT,
@@ -26,9 +30,9 @@ from turnlog.importers.job.recording import (
     tags_of,
     without_copies,
 )
+from turnlog.importers.job.streams import compare_stream
 
 PAGE_MESSAGES: Final = 1_000
-PAGE_CHUNKS: Final = 1_000
 
 BODIES: Final = 32
 BODIES_BYTES: Final = 4 * 1024 * 1024
@@ -243,7 +247,10 @@ async def _compare_message(
     elif entry.streamed:
         parts = message.parts or await anyio.to_thread.run_sync(folded, streamed.chunks)
         _compare_parts(message, parts, body, findings)
-        await _compare_stream(log, message, streamed, entry, events, compares_times, findings)
+        if compares_times:
+            findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
+            findings.check(key, "completed_at", streamed.completed_at, events.ended_at.get(key))
+        await compare_stream(log, key, streamed, findings, with_times=compares_times)
 
 
 def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
@@ -267,53 +274,3 @@ def _compare_parts(
     text = "".join(part.text for part in expected if type(part) is TextPart)
     if text != body.text:
         findings.add(message.id, "text", text, body.text)
-
-
-async def _compare_stream(
-    log: Turnlog,
-    message: Message,
-    streamed: Streamed,
-    entry: MessageEntry,
-    events: _Events,
-    compares_times: bool,
-    findings: Findings,
-) -> None:
-    key, timeline = message.id, await log.queries.timeline(message.id)
-    checked: tuple[tuple[str, Json, Json], ...] = (
-        ("model", streamed.model, timeline.model),
-        ("outcome", streamed.outcome or "interrupted", timeline.outcome),
-        ("finish_reason", streamed.finish_reason, timeline.finish_reason),
-        ("usage", streamed.usage, timeline.usage),
-        ("error", streamed.error, timeline.error),
-        ("chunks", len(streamed.chunks), timeline.chunks),
-    )
-    for field, expected, found in checked:
-        findings.check(key, field, expected, found)
-    if compares_times:
-        findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
-        findings.check(key, "completed_at", streamed.completed_at, events.ended_at.get(key))
-    reached = 0
-    while reached < len(streamed.chunks):
-        page = await log.queries.chunks(key, after=reached, limit=PAGE_CHUNKS)
-        if not page.chunks:
-            return
-        some = streamed.chunks[reached : reached + len(page.chunks)]
-        # All at once, and one by one only where that finds something: it is what takes the time.
-        wanted = [(n, c.delta, c.at, c.kind, c.part) for n, c in enumerate(some, reached + 1)]
-        if wanted != [(c.sequence, c.delta, c.at, c.kind, c.part) for c in page.chunks]:
-            for sequence, (chunk, there) in enumerate(zip(some, page.chunks, strict=False), reached + 1):
-                _compare_chunk(key, chunk, there, sequence, compares_times, findings)
-        reached += len(page.chunks)
-        await anyio.lowlevel.checkpoint()
-
-
-def _compare_chunk(
-    key: UUID, expected: Chunk, found: ChunkReceived, sequence: int, times: bool, findings: Findings
-) -> None:
-    place = f"chunks/{sequence}"
-    findings.check(key, f"{place}/delta", expected.delta, found.delta)
-    findings.check(key, f"{place}/kind", expected.kind, found.kind)
-    findings.check(key, f"{place}/part", expected.part, found.part)
-    findings.check(key, f"{place}/sequence", sequence, found.sequence)
-    if times:
-        findings.check(key, f"{place}/at", expected.at, found.at)

@@ -12,7 +12,8 @@ from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
 from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable
-from turnlog.importers.source.pieces import Place, decode
+from turnlog.importers.source.pieces import decode
+from turnlog.importers.source.rows import Place, Rowed
 
 __all__ = ["FILE_BYTES_MAX", "Source", "Unreadable", "own_id", "stable_id", "uuid_of"]
 
@@ -100,9 +101,11 @@ class Source:
         except OSError as error:
             raise _refused(name, error) from error
 
-    def json(self, name: str, left: Place = ()) -> Any:
-        """A file as JSON; in a large one the values at ``left`` are ``Left``. Raises ``Unreadable``."""
-        return decode(name, self.bytes(name), left)
+    def json(self, name: str, left: Place = (), rowed: Rowed | None = None) -> Any:
+        """A file as JSON; in a large one the values at ``left`` are ``Left``, in another there are ``Rows``
+        where it is ``rowed``. Raises ``Unreadable``.
+        """
+        return decode(name, self.bytes(name), left, rowed)
 
     def modified_us(self, name: str) -> int:
         """When a file was last written, in microseconds since the epoch. Raises ``Unreadable``."""

@@ -12,16 +12,14 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import pairwise
-from typing import Any, Final, TypeAlias, cast
+from typing import Any, Final, cast
 
 import msgspec
 
-from turnlog.importers.source import json_text
+from turnlog.importers.source import json_text, rows
 from turnlog.importers.source.arrays import NEXT_BRACKET, TEXT
 from turnlog.importers.source.json_text import BYTE_ORDER_MARK, JSON_BYTES_MAX, NESTING_MAX
-
-Place: TypeAlias = tuple[str | None, ...]
-"""The members that lead to a value; None: any member, or any item of an array."""
+from turnlog.importers.source.rows import Place, Rowed, Rows
 
 WHOLE_BYTES_MAX: Final = 1024 * 1024
 """A text up to this is decoded at once."""
@@ -42,10 +40,11 @@ class Left:
     def __init__(self, text: bytes, begin: int, end: int, cuts: list[int]) -> None:
         self._text, self._begin, self._end, self._cuts = text, begin, end, cuts
 
-    def value(self, left: Place = ()) -> Any:
-        """It, decoded; if it is large, but for what is ``left``."""
+    def value(self, left: Place = (), rowed: Rowed | None = None) -> Any:
+        """It, decoded; if it is large, but for what is ``left``, else with ``Rows`` where it is ``rowed``."""
         if self._end - self._begin <= WHOLE_BYTES_MAX:
-            return msgspec.json.decode(self._text[self._begin : self._end])
+            text = self._text[self._begin : self._end]
+            return msgspec.json.decode(text) if rowed is None else rows.decode("", text, rowed)
         return _decode(self._text, self._begin, self._end, left)
 
     def items(self) -> Iterator[list[Any]]:
@@ -58,19 +57,21 @@ class Left:
 
 
 def opened(value: Any) -> Any:
-    """A value that may have been left, decoded."""
-    return value.value() if isinstance(value, Left) else value
+    """A value that may have been left, or decoded as rows, as any JSON is decoded."""
+    return value.value() if isinstance(value, (Left, Rows)) else value
 
 
-def decode(name: str, text: bytes, left: Place = ()) -> Any:
+def decode(name: str, text: bytes, left: Place = (), rowed: Rowed | None = None) -> Any:
     """The value of a JSON text, of which ``name`` is the file's; in a large one the values at ``left`` are
-    ``Left``. Raises ``Unreadable`` as ``json_text.decode`` does.
+    ``Left``, in another there are ``Rows`` where it is ``rowed``.
+
+    Raises ``Unreadable`` as ``json_text.decode`` does.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     if WHOLE_BYTES_MAX < len(text) <= JSON_BYTES_MAX:
         with suppress(_OddError):
             return _decode(text, 0, len(text), left)
-    return json_text.decode(name, text)
+    return json_text.decode(name, text) if rowed is None else rows.decode(name, text, rowed)
 
 
 class _OddError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import add
 from typing import Final, NamedTuple
 
 from eventstore.events import NUMBER_MAX
@@ -50,6 +51,28 @@ def read_moment(value: object) -> int | None:
         return None if second is None else second + int(fraction)
     moment = read_time(value)
     return None if moment is None or moment.assumed_utc else moment.at
+
+
+def read_moments(texts: list[str]) -> list[int] | None:
+    """As ``read_moment``, of many that all have six digits after the second and a Z; None for any others."""
+    joined, fractions = "".join(texts), [text[20:26] for text in texts]
+    digits = "".join(fractions)
+    if (
+        set(map(len, texts)) - {27}
+        or joined[19::27] != "." * len(texts)
+        or joined[26::27] != "Z" * len(texts)
+        or (digits and not (digits.isascii() and digits.isdecimal()))
+    ):
+        return None
+    seconds: list[int] = []
+    before, at = "", None
+    for text in texts:
+        if (second := text[:19]) != before:
+            before, at = second, _second(second)
+        if at is None:
+            return None
+        seconds.append(at)
+    return list(map(add, seconds, map(int, fractions)))
 
 
 @lru_cache(maxsize=1_024)
