@@ -64,7 +64,7 @@ def read(
     source: Source, importers: Iterable[Importer], only: frozenset[UUID] | None, not_asked_for: set[str]
 ) -> Iterator[Conversation | Problem]:
     """What is asked for; nothing of what was read before is held when it reads on."""
-    importers, found = list(importers), set[UUID]()
+    importers, missing = list(importers), set(only or ())
 
     def is_wanted(item: Conversation | Problem) -> bool:
         is_context = isinstance(item, Conversation)
@@ -73,15 +73,15 @@ def read(
             not_asked_for.update(files_of(item) if is_context else (item.path,))
             return False
         if is_context:
-            found.add(item.id)
+            missing.discard(item.id)
         return True
 
     yield from filter(is_wanted, _read_all(source, importers))
     if only is None:
         yield from map(problem_of, source.left_out())
         yield from unclaimed(source, importers)
-    for missing in sorted((only or frozenset()) - found):
-        yield Problem("", "context_not_found", f"the source has no context {missing}", context_id=missing)
+    for each in sorted(missing):
+        yield Problem("", "context_not_found", f"the source has no context {each}", context_id=each)
 
 
 def _read_all(source: Source, importers: list[Importer]) -> Iterator[Conversation | Problem]:

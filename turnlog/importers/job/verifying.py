@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from uuid import UUID
 
 import anyio.to_thread
@@ -16,6 +16,7 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
+from eventstore.limits import EVENTS_AT_ONCE
 from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
@@ -37,6 +38,10 @@ PAGE_MESSAGES: Final = 1_000
 BODIES: Final = 32
 BODIES_BYTES: Final = 4 * 1024 * 1024
 """Bodies that are in memory at once, beside those of the source: at least one."""
+
+
+_T = TypeVar("_T")
+_Ts = TypeVarTuple("_Ts")
 
 
 class Compared(NamedTuple):
@@ -75,11 +80,16 @@ async def compare(
     moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
     findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
-    events = await anyio.to_thread.run_sync(_events, log, conversation.id, state.version)
+    events = await _found(state.version, _events, log, conversation.id, state.version)
     parents = await _compare_messages(log, conversation, before, moment, events, findings)
     _compare_kept(conversation, events, before > 0, findings)
     _compare_context(conversation, workspace, state, before > 0, parents, findings)
     return Compared(state, parents, findings.differences)
+
+
+async def _found(events: int, find: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
+    """What follows from so many events; of more than a few another thread finds it."""
+    return find(*arguments) if events <= EVENTS_AT_ONCE else await anyio.to_thread.run_sync(find, *arguments)
 
 
 def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUID | None]) -> bool:
@@ -245,7 +255,7 @@ async def _compare_message(
             findings.check(key, "occurred_at", message.occurred_at, entry.occurred_at)
         _compare_parts(message, message.parts, body, findings)
     elif entry.streamed:
-        parts = message.parts or await anyio.to_thread.run_sync(folded, streamed.chunks)
+        parts = message.parts or await _found(len(streamed.chunks), folded, streamed.chunks)
         _compare_parts(message, parts, body, findings)
         if compares_times:
             findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
