@@ -62,6 +62,7 @@ class Appending:
         self._admission = admission
         self._ledger = ledger
         self._limits = limits
+        self.body_bytes_max: int = limits.body_bytes_max
 
     def admitted(self, scope: Any, given: list[tuple[bytes, bytes]]) -> Admitted | None:
         """A request by its headers; None when they are not plain, or it is to be refused."""
@@ -72,6 +73,10 @@ class Appending:
         packed = kind in MSGPACK_TYPES
         if "origin" in headers or not (packed or kind in JSON_TYPES):
             return None
+        if (
+            int(headers.get("content-length", "0")) > self.body_bytes_max
+        ):  # the parser takes nothing but digits
+            return None
         try:
             access = self._admission.admit(scope, headers, "writer")
         except TurnlogError:
@@ -80,8 +85,6 @@ class Appending:
 
     def commit(self, admitted: Admitted, body: bytes) -> AppendCommit | None:
         """What its body asks for; None when it is to be refused."""
-        if len(body) > self._limits.body_bytes_max:
-            return None
         try:
             commit = (_msgpack if admitted.packed else _json).decode(body)
             check_depth(msgspec.json.encode(commit) if admitted.packed else body, self._limits.json_depth_max)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from turnlog.service.appending import PATH, Admitted, Appending
@@ -71,14 +70,14 @@ class DirectProtocol(HttpToolsProtocol):
         self.cycle = cast("RequestResponseCycle", self._direct)
 
     def on_body(self, body: bytes) -> None:
-        """Some of its body. A long one takes so long to read that the way makes no difference."""
+        """Some of its body."""
         direct = self._direct
         if direct is None:
             super().on_body(body)
             return
         direct.pieces.append(body)
         direct.size += len(body)
-        if direct.size > HIGH_WATER_LIMIT:
+        if direct.size > self.appending.body_bytes_max:
             self._hand_on(direct)
 
     def on_message_complete(self) -> None:
