@@ -66,6 +66,8 @@ def test_verbs_that_add_nothing_make_no_directory(call: str, terminal: Terminal)
         ("messages @latest --role nobody", 2, "invalid_argument"),
         ("events --after -1", 2, "invalid_argument"),
         ("events --limit -1", 2, "invalid_argument"),
+        ("events --limit 0", 2, "invalid_argument"),
+        ("history @latest --limit 0", 2, "invalid_argument"),
         ("history @latest --after -1", 2, "invalid_argument"),
         ("contexts --limit -1", 2, "invalid_argument"),
         ("contexts --limit 0", 2, "invalid_argument"),
