@@ -110,14 +110,23 @@ def named(path: str, message: str) -> dict[str, str]:
     return {"path": path, "message": message}
 
 
-async def arriving(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
-    """A long body as it comes, as far as it comes: a client that goes away is no error, it ends there."""
+async def arriving(
+    request: Request[Any, Any, Any], nothing: Refused | None = None
+) -> AsyncGenerator[bytes, None]:
+    """A long body as it comes, as far as it comes: a client that goes away is no error, it ends there.
+
+    Raises ``nothing``, if given, when a body is over and held no more than white space.
+    """
+    blank = True
     async with aclosing(request.stream()) as body:
         try:
             async for data in body:
+                blank = blank and not data.strip()
                 yield data
         except InternalServerException:  # Litestar's word for that
             return
+    if blank and nothing is not None:
+        raise nothing
 
 
 def check_depth(body: bytes, most: int) -> None:
