@@ -119,6 +119,43 @@ def test_what_is_missing_is_named(call: str, message: str, terminal: Terminal) -
     assert message in terminal(*call.split(), "--json").error["message"]
 
 
+@pytest.mark.parametrize(
+    ("call", "data", "code", "message"),
+    [
+        ("demo", "{file}", "storage_failed", "{file} cannot be used: File exists"),
+        ("keys create --role reader", "{file}/in", "storage_failed", "{file}/in cannot be used: Not a dir"),
+        ("serve --port 0", "{file}", "storage_failed", "{file}/keys.json cannot be used: Not a directory"),
+        (
+            "export --all --format ndjson --out {file}",
+            "{data}",
+            "storage_failed",
+            "{file} cannot be used: File",
+        ),
+        ("migrate-store {data} {file}", "{data}", "storage_failed", "{file} cannot be used: File exists"),
+        ("import undo {file}/in", "{data}", "input_unreadable", "cannot read {file}/in: Not a directory"),
+        ("import undo {folder}", "{data}", "input_unreadable", "cannot read {folder}: Is a directory"),
+        ("record {folder} --dialect anthropic", "{data}", "input_unreadable", "cannot read {folder}: Is a"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_its_own_words(
+    call: str,
+    data: str,
+    code: str,
+    message: str,
+    filled: Terminal,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    names = {"file": str(file), "folder": str(tmp_path), "data": str(filled.data)}
+    terminal = Terminal(Path(data.format(**names)), capsys)
+    ran = terminal(*call.format(**names).split(), "--json")
+    assert ran.error["code"] == code
+    assert message.format(**names) in ran.error["message"]
+    assert "Errno" not in ran.err
+
+
 def test_an_answer_that_is_no_stream_cannot_be_replayed(filled: Terminal) -> None:
     filled.ok("record", TEXT, "--dialect", "anthropic", "--context", "@latest", "--prompt", "Hello?")
     question = filled.ok("messages", "@latest", "--role", "user", "--json").object
