@@ -15,7 +15,7 @@ from typing import Final
 
 import lmdb
 
-from eventstore.errors import Damaged, NotFound, TurnlogError, Unavailable
+from eventstore.errors import Damaged, NotFound, TurnlogError, Unavailable, reason_of
 from eventstore.limits import MAP_BYTES
 
 READERS_MAX: Final = 512
@@ -123,7 +123,9 @@ def translated(path: Path) -> Generator[None]:
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise Unavailable("disk_full", f"the disk of {path} is full", path=str(path)) from error
-        raise Unavailable("storage_failed", f"{path} cannot be opened: {error}", path=str(path)) from error
+        inside = "" if error.filename in (None, path, str(path)) else f" ({error.filename})"
+        what = f"{path} cannot be used: {reason_of(error)}{inside}"
+        raise Unavailable("storage_failed", what, path=str(path)) from error
 
 
 def create_environment(path: Path, fill: Callable[[lmdb.Environment], None]) -> None:

@@ -186,3 +186,8 @@ class Unavailable(TurnlogError):
 
 class Damaged(TurnlogError):
     """Stored bytes are not what was written. Never skipped; ``fields`` name the place."""
+
+
+def reason_of(error: OSError) -> str:
+    """Why the system refuses, in its own words; not Python's, which begin with a number."""
+    return error.strerror or type(error).__name__

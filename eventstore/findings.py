@@ -17,6 +17,7 @@ FindingCode: TypeAlias = Literal[
     "time_backwards",
     "version_gap",
     "order_differs",
+    "group_broken",
     # of what follows from them
     "index_missing",
     "index_differs",

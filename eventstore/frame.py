@@ -50,6 +50,7 @@ CONTEXT_VERSION: Final = slice(DIGEST_BYTES + 6, DIGEST_BYTES + 30)
 KINDS_AT: Final = DIGEST_BYTES + 2
 _header: Final = HEADER.unpack_from
 _summary: Final = Struct(">I16xQI").unpack_from
+_ZSTD_HEADER_BYTES: Final = 18
 _RECORDED_AT: Final = Struct(">q")
 _VERSIONS: Final = Struct(">QI")
 
@@ -107,6 +108,17 @@ def recorded_at(stored: bytes) -> int:
 def is_together(stored: bytes) -> bool:
     """Whether a stored commit became visible together with the one before it; its digest is not checked."""
     return bool(stored[DIGEST_BYTES + 1] & TOGETHER)
+
+
+def unpacked_bytes(stored: bytes) -> int:
+    """What a stored commit takes once it is decompressed, as it says of itself; at least what is stored."""
+    if not stored[DIGEST_BYTES + 1] & COMPRESSED:
+        return len(stored)
+    try:
+        said = zstandard.frame_content_size(stored[STORED_BYTES_MIN : STORED_BYTES_MIN + _ZSTD_HEADER_BYTES])
+    except zstandard.ZstdError:
+        said = 0  # it cannot be decoded, which whoever tries will say
+    return max(STORED_BYTES_MIN + said, len(stored))
 
 
 def versions(stored: bytes) -> tuple[int, int]:

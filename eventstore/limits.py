@@ -84,7 +84,8 @@ PAGE_COMMITS: Final = 256
 readers keep LMDB from reusing pages."""
 
 PAGE_BYTES: Final = 128 * 1024
-"""Stored bytes read at once, at least one commit: packed chunks unfold to some 10,000 events."""
+"""Bytes read at once, decompressed, at least one commit: packed chunks unfold to some 10,000 events, and what
+repeats itself is stored in a thousandth."""
 
 MAP_BYTES: Final = 1 << 40
 """Address space reserved for the log, 1 TiB sparse: growing a map under readers kills them."""

@@ -101,10 +101,11 @@ class Log(SharedEnvironment):
         """The commits after a position that hold any of ``kinds``, and the position reached.
 
         With ``MILESTONES`` among them also those that hold one, without records (``frame.header``).
-        Stops at ``to`` (inclusive), or after reading ``count_max`` commits or ``bytes_max`` stored bytes,
-        matching or not: when the position reached equals ``after``, there is nothing further. What is sound
-        before damage is given first; ``Damaged`` is raised when the damaged commit is the next. ``keep`` is
-        called with the position and the stored bytes of each commit that was read, matching or not.
+        Stops at ``to`` (inclusive), after ``count_max`` commits, or before they take more than ``bytes_max``,
+        matching ones unpacked and the others as they are stored; one that takes more comes alone. When the
+        position reached equals ``after``, there is nothing further. What is sound before damage is given
+        first; ``Damaged`` is raised when the damaged commit is the next. ``keep`` is called with the position
+        and the stored bytes of each commit that was read, matching or not.
         """
         if not 0 <= after < keys.U64_MAX:
             raise Refused("invalid_argument", f"after is {after}, not a position", after=after)
@@ -113,18 +114,21 @@ class Log(SharedEnvironment):
         position, bytes_read, last = after, 0, min(after + count_max, to)
         decompressor, wanted = self._decompressor(), UPCASTERS.stored_kinds(kinds & ALL_BITS)
         milestones = kinds & MILESTONES
-        check, summary, pack = frame.check, frame.summary, keys.pack_u64
+        check, summary, unpacked_bytes = frame.check, frame.summary, frame.unpacked_bytes
+        pack = keys.pack_u64
         try:
             items = stored_commits(txn, self.databases[keys.COMMITS], keys.pack_u64(after + 1))
             for key, stored in items:
-                if position >= last or bytes_read >= bytes_max:
+                if position >= last:
                     return found, position
                 at = position + 1
                 if key != pack(at):
                     break
-                bytes_read += len(stored)
                 check(at, stored)
                 there, first_version, events = summary(stored)
+                bytes_read += unpacked_bytes(stored) if there & wanted else len(stored)
+                if bytes_read > bytes_max and position > after:
+                    return found, position
                 if there & wanted:
                     commit = frame.decode_checked(at, stored, decompressor)
                     if commit.kinds & kinds:
@@ -145,19 +149,26 @@ class Log(SharedEnvironment):
         self, txn: lmdb.Transaction, context_id: UUID, from_version: int = 1, to_version: int = keys.U64_MAX
     ) -> Iterator[Commit]:
         """The commits of a context that hold these versions, both inclusive; lazily, within ``txn``."""
+        decompressor = self._decompressor()
+        for position, stored in self._context_stored(txn, context_id, from_version, to_version):
+            yield frame.decode_checked(position, stored, decompressor)
+
+    def _context_stored(
+        self, txn: lmdb.Transaction, context_id: UUID, from_version: int, to_version: int
+    ) -> Iterator[tuple[int, bytes]]:
         from_version, to_version = max(1, from_version), min(to_version, keys.U64_MAX)
         if from_version > to_version:
             return
-        context_key, decompressor, expected = context_id.bytes, self._decompressor(), 0
+        context_key, expected = context_id.bytes, 0
         for entry in self.index.entries(txn, self.head(txn), context_key, from_version, to_version):
             position, stored = self._indexed(txn, entry)
-            commit = frame.decode(position, stored, decompressor)
-            first_version = commit.first_version
+            frame.check(position, stored)
+            first_version, last_version = frame.versions(stored)
             if first_version != expected and (expected or first_version > from_version):
                 raise frame.damaged(position, f"its context goes on with version {first_version}")
-            expected = first_version + commit.event_count
+            expected = last_version + 1
             if expected > from_version:
-                yield commit
+                yield position, stored
 
     def context_page(
         self,
@@ -171,13 +182,13 @@ class Log(SharedEnvironment):
     ) -> tuple[list[Commit], bool]:
         """The first of ``context_commits``, and whether there is more; bounds, damage as in ``commits``."""
         page: list[Commit] = []
-        bytes_read = 0
+        bytes_read, decompressor = 0, self._decompressor()
         try:
-            for commit in self.context_commits(txn, context_id, from_version, to_version):
-                page.append(commit)
-                bytes_read += commit.stored_bytes
-                if len(page) >= count_max or bytes_read >= bytes_max:
-                    return page, commit.last_version < min(to_version, self.version_of(txn, context_id))
+            for position, stored in self._context_stored(txn, context_id, from_version, to_version):
+                bytes_read += frame.unpacked_bytes(stored)
+                if page and (len(page) >= count_max or bytes_read > bytes_max):
+                    return page, True
+                page.append(frame.decode_checked(position, stored, decompressor))
         except Damaged:
             if not page:
                 raise

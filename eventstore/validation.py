@@ -86,6 +86,16 @@ def check_id(value: object, argument: str) -> None:
         )
 
 
+def check_int(value: object, argument: str, what: str) -> None:
+    """Refuse what is no integer, such as the text of one; ``what`` says what it is about.
+
+    Raises ``Refused`` with code ``invalid_argument``.
+    """
+    if type(value) is not int:
+        kind = type(value).__name__
+        raise Refused("invalid_argument", f"{argument} is a {kind}, not an int: {what}", argument=argument)
+
+
 def check_optional_ids(**ids: object) -> None:
     """``check_id`` for arguments that may be left out, each by its name."""
     for argument, value in ids.items():

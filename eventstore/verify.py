@@ -80,8 +80,9 @@ class _Walk:
         self._log = log
         self._head = head
         self._chain = GENESIS
-        self._recorded_at: int | None = None
         self._decompressor = zstandard.ZstdDecompressor()
+        with log.reading() as txn:
+            self._before = _header_at(log, txn, self.position)
 
     def page(self) -> list[Finding]:
         """Check the next commits, in a transaction of their own."""
@@ -110,14 +111,14 @@ class _Walk:
     def _missing(self, last: int) -> Iterator[Finding]:
         first = self.position + 1
         if first <= last:
-            self.position, self._recorded_at = last, None
+            self.position, self._before = last, None
             what = f"the commit at position {first} is" if first == last else f"commits {first} to {last} are"
             yield Finding("commit_missing", first, f"{what} missing", {"last": last})
 
     def _check(self, txn: lmdb.Transaction, stored: bytes) -> Iterator[Finding]:
         position = self.position
         self._chain = sha256(self._chain + stored[: keys.DIGEST_BYTES]).digest()
-        self._recorded_at, earliest = None, self._recorded_at
+        before, self._before = self._before, None
         try:
             frame.check(position, stored)
         except Damaged as error:
@@ -129,26 +130,27 @@ class _Walk:
         except (Damaged, ValueError) as error:
             yield Finding("commit_unreadable", position, str(error))
             return
-        self._recorded_at = commit.recorded_at
-        if earliest is not None and commit.recorded_at < earliest:
+        self._before = frame.header(position, stored)
+        if before is not None and commit.recorded_at < before.recorded_at:
             yield Finding(
                 "time_backwards",
                 position,
                 "it was recorded before the commit ahead of it",
-                {"recorded_at": commit.recorded_at, "before": earliest},
+                {"recorded_at": commit.recorded_at, "before": before.recorded_at},
             )
+        yield from _check_group(commit, before)
         yield from _check_predecessor(self._log, txn, commit)
         yield from check_entries(self._log, txn, commit)
 
     def at_the_end(self) -> Iterator[Finding]:
         """Hold the head against the commits that were read."""
         head = self._head
-        if self._recorded_at is not None and self._recorded_at != head.recorded_at:
+        if self._before is not None and self._before.recorded_at != head.recorded_at:
             yield Finding(
                 "head_differs",
                 head.position,
                 "the head's time is not that of the last commit",
-                {"recorded_at": head.recorded_at, "actual": self._recorded_at},
+                {"recorded_at": head.recorded_at, "actual": self._before.recorded_at},
             )
         if self._chain != head.chain:
             yield Finding(
@@ -183,6 +185,26 @@ def _check_header(commit: Commit) -> Iterator[Finding]:
             )
 
 
+def _check_group(commit: Commit, before: Commit | None) -> Iterator[Finding]:
+    """What became visible together with the commit at the position before is of its context and time."""
+    if not commit.together or (before is None and commit.position > 1):
+        return  # where there is none to hold it against, that is found on its own
+    if before is None or before.context_id != commit.context_id:
+        what = "the log begins with it" if before is None else "that is of another context"
+        fields: dict[str, object] = {} if before is None else {"other": before.context_id}
+    elif before.recorded_at != commit.recorded_at:
+        what = "that was recorded at another time"
+        fields = {"recorded_at": commit.recorded_at, "before": before.recorded_at}
+    else:
+        return
+    yield Finding(
+        "group_broken",
+        commit.position,
+        f"it says that it stands together with the commit before it, but {what}",
+        {"context_id": commit.context_id, **fields},
+    )
+
+
 def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Iterator[Finding]:
     """Its versions follow on those of the commit before it in its context."""
     expected, context_key = 1, commit.context_id.bytes
@@ -213,6 +235,12 @@ def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Itera
             f"its context goes on with version {commit.first_version}, not {expected}",
             {"context_id": commit.context_id, "expected": expected, "actual": commit.first_version},
         )
+
+
+def _header_at(log: Log, txn: lmdb.Transaction, position: int) -> Commit | None:
+    """The header of the commit there, if there is one and it is sound."""
+    stored = stored_commit(txn, log.databases[keys.COMMITS], keys.pack_u64(position))
+    return frame.header(position, stored) if stored is not None and _is_sound(position, stored) else None
 
 
 def _is_sound(position: int, stored: bytes) -> bool:

@@ -28,7 +28,7 @@ from eventstore.append import Appender
 from eventstore.commits import Committed
 from eventstore.disk import Disk
 from eventstore.environment import translate
-from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable
+from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable, reason_of
 from eventstore.events import ALL_BITS, MILESTONES
 from eventstore.inbox import Inbox
 from eventstore.log import Log
@@ -207,7 +207,7 @@ class Writer:
         if isinstance(error, lmdb.Error):
             return translate(error, self._log.path)
         if isinstance(error, OSError):
-            return Unavailable("storage_failed", f"the log cannot be looked at: {error}")
+            return Unavailable("storage_failed", f"the log cannot be looked at: {reason_of(error)}")
         return error
 
     def _answer(self, batch: list[Request], outcomes: list[Outcome]) -> None:

@@ -23,7 +23,10 @@ class Page(msgspec.Struct, Generic[T], frozen=True):
 
 
 class ContextSummary(msgspec.Struct, frozen=True):
-    """A context in a list. ``updated_at``: its last event other than a chunk."""
+    """A context in a list. ``updated_at``: its last event other than a chunk.
+
+    ``message_count`` counts its own messages, of all branches, not those that a fork shares.
+    """
 
     id: UUID
     workspace: str

@@ -94,12 +94,14 @@ class ChunkReader:
         if not self.raw and row.outcome is None:
             start = max(start, snapshot.sealed_version(row.context_id) + 1)
         found: list[ChunkRun] = []
+        room = PAGE_BYTES
         commits = snapshot.log.context_commits(snapshot.txn, row.context_id, start)
         for number, commit in enumerate(commits):
-            if number == PAGE_COMMITS or chunks <= 0:
+            if number == PAGE_COMMITS or chunks <= 0 or room <= 0:
                 return found
             runs = self.take(commit)
             chunks -= sum(len(run.deltas) for run in runs)
+            room -= sum(len(text or "") for run in runs for text in (*run.deltas, *(run.raws or ())))
             found.extend(runs)
             self._version = commit.last_version + 1
             if self.end is not None:

@@ -38,7 +38,7 @@ PAGE_COMMITS: Final = 256
 """Commits read and folded before the clock is looked at, a millisecond or a few."""
 
 PAGE_BYTES: Final = 512 * 1024
-"""Stored bytes read before the clock is looked at, at least one commit."""
+"""Bytes read before the clock is looked at, unpacked where a fold wants them, at least one commit."""
 
 ROWS_BYTES_MAX: Final = 32 * 1024 * 1024
 """Changed rows of a lane held in memory before they are stored, but for those of commits that stand together:

@@ -20,7 +20,7 @@ from eventstore.events import (
     Event,
     ForkedFrom,
 )
-from eventstore.validation import check_id
+from eventstore.validation import check_id, check_int
 from projections.answers import ContextState
 from projections.cuts import cut_of_row, progress_at
 from projections.layout import HistoryRow
@@ -36,17 +36,29 @@ class AtVersion(msgspec.Struct, frozen=True, tag="version"):
 
     version: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no number here, where it was written."""
+        check_int(self.version, "version", "the number of an event in its context")
+
 
 class AtPosition(msgspec.Struct, frozen=True, tag="position"):
     """Once the log had this commit."""
 
     position: int
 
+    def __post_init__(self) -> None:
+        """Refuse what is no number here, where it was written."""
+        check_int(self.position, "position", "the place of a commit in the log")
+
 
 class AtTime(msgspec.Struct, frozen=True, tag="time"):
     """Once all was recorded that the log recorded up to this time, in microseconds since the epoch."""
 
     at_us: int
+
+    def __post_init__(self) -> None:
+        """Refuse what is no number here, where it was written."""
+        check_int(self.at_us, "at_us", "microseconds since the epoch")
 
 
 class AtMessage(msgspec.Struct, frozen=True, tag="message"):

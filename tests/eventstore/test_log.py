@@ -98,7 +98,7 @@ async def test_a_page_ends_after_so_many_commits_or_bytes_or_at_a_position(store
     assert page(store, 0) == (list(range(1, 21)), 20)
     assert page(store, 3, count=4) == ([4, 5, 6, 7], 7)
     assert page(store, 3, size=1) == ([4], 4)
-    assert page(store, 3, size=200) == ([4, 5], 5)
+    assert page(store, 3, size=300) == ([4, 5], 5)
     assert page(store, 3, to=5) == ([4, 5], 5)
     assert page(store, 3, to=3) == ([], 3)
     assert page(store, 3, to=1) == ([], 3)
@@ -192,6 +192,27 @@ async def test_a_page_of_a_context_is_bounded_and_says_whether_there_may_be_more
     assert context_page(1, 5, 1 << 30) == ([1, 2, 4, 6, 8], False)  # full, and the end
     assert context_page(3, 99, 1) == ([2], True)
     assert context_page(10, 1, 1) == ([], False)
+
+
+async def test_a_page_is_bounded_by_what_its_commits_unpack_to(store: EventStore) -> None:
+    await store.append(C, [ContextCreated()])
+    for number in range(4):
+        await store.append(C, [CustomRecorded("c", {"text": "x" * 1_000_000})])
+        await store.append(C, [CustomRecorded("c", {"number": number})])
+    assert page(store, 0, size=1_500_000) == ([1, 2, 3], 3)
+    assert page(store, 1, size=1_500_000) == ([2, 3], 3)
+    assert page(store, 0, size=2_500_000) == ([1, 2, 3, 4, 5], 5)
+    assert page(store, 0, size=50_000) == ([1], 1)
+    assert page(store, 1, size=50_000) == ([2], 2), "what is larger comes alone"
+    assert page(store, 2, size=50_000) == ([3], 3)
+    created = BITS[ContextCreated]
+    assert page(store, 0, size=50_000, kinds=created) == ([1], 9), "what is not wanted is not unpacked"
+    for size, expected in (50_000, [2]), (1_500_000, [2, 3]), (2_500_000, [2, 3, 4, 5]):
+        with store.log.reading() as txn:
+            commits, more = store.log.context_page(txn, C, 2, count_max=99, bytes_max=size)
+        assert ([commit.first_version for commit in commits], more) == (expected, True)
+    for commits in (store.read(), store.read_context(C)):
+        assert [commit.position for commit in commits] == list(range(1, 10))
 
 
 async def test_a_version_is_found_in_the_commit_that_holds_it(store: EventStore) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha256
+from typing import cast
+from uuid import UUID
 
 import anyio
 import msgspec
@@ -179,6 +181,36 @@ async def test_a_time_that_goes_back_is_found(sound: Log) -> None:
     reencoded(sound, 6, lambda header: header.__setitem__(6, 5))
     finding = the("time_backwards", sound)
     assert (finding.position, finding.fields["recorded_at"]) == (6, 5)
+
+
+@pytest.mark.parametrize(
+    ("position", "other"),
+    [(1, None), (5, C), (6, D), (7, C), (9, C)],
+)
+async def test_a_commit_that_stands_together_with_one_of_another_context_is_found(
+    sound: Log, position: int, other: UUID | None
+) -> None:
+    reencoded(sound, position, lambda header: header.__setitem__(1, int(cast("int", header[1])) | 4))
+    finding = the("group_broken", sound)
+    assert (finding.position, finding.fields.get("other")) == (position, other)
+    assert ("group_broken", position) in found(sound, after=position - 1), "where the walk begins there, too"
+
+
+async def test_a_commit_of_a_group_with_a_time_of_its_own_is_found(sound: Log) -> None:
+    reencoded(sound, 20, lambda header: header.__setitem__(6, int(cast("int", header[6])) + 5))
+    finding = the("group_broken", sound)
+    assert finding.position == 20
+    assert finding.fields["recorded_at"] == cast("int", finding.fields["before"]) + 5
+
+
+@pytest.mark.parametrize("missing", [False, True])
+async def test_a_group_is_not_blamed_for_damage_before_its_commit(sound: Log, missing: bool) -> None:
+    if missing:
+        overwrite(sound, keys.COMMITS, keys.pack_u64(18), None)
+    else:
+        flip_commit(sound, 18, 50)
+    assert {at for _, at in found(sound)} <= {18, None, COMMITS}
+    assert "group_broken" not in {code for code, _ in found(sound)}
 
 
 async def test_a_commit_that_was_exchanged_with_a_valid_digest_breaks_the_chain(sound: Log) -> None:

@@ -22,11 +22,11 @@ from eventstore.store import EventStore
 from eventstore.verify import verify
 
 MARK: Final = CustomRecorded("mark")
-COMMITS: Final = 17
+COMMITS: Final = 20
 
 
 async def fill(store: EventStore) -> None:
-    """Two contexts, messages, a stream, commit ids, and a context long enough for a snapshot."""
+    """Two contexts, messages, a stream, commit ids, a context long enough for a snapshot, one in a group."""
     await store.append(C, [ContextCreated(), message(M)], commit_id=ident(1))  # 1
     await store.append(D, [ContextCreated(forked_from=ForkedFrom(C, 2))])  # 2
     await store.append(C, [StreamStarted(S)], commit_id=ident(2))  # 3
@@ -37,7 +37,10 @@ async def fill(store: EventStore) -> None:
     await store.append(D, [BranchMoved("main", M)])  # 11
     outcomes = await store.append_many([Append(ident(0xE), (ContextCreated(),))])  # 12
     outcomes += await store.append_many([Append(ident(0xE), (MARK,) * 300)] * 5)  # 13 to 17
-    assert (len(outcomes), store.head().position) == (6, COMMITS)
+    outcomes += await store.append_together(  # 18 to 20
+        [Append(ident(0xF), (event,)) for event in (ContextCreated(), MARK, message(ident(0x10)))]
+    )
+    assert (len(outcomes), store.head().position) == (9, COMMITS)
 
 
 def found(log: Log, after: int = 0) -> list[tuple[str, int | None]]:

@@ -180,6 +180,7 @@ LAYERS: Final = (
     "turnlog.service.parameters",
     "turnlog.service.answers",
     "turnlog.service.access",
+    "turnlog.service.choices",
     "turnlog.service.bodies",
     "turnlog.service.strict",
     "turnlog.service.requests",

@@ -83,10 +83,12 @@ def test_json_is_the_report(terminal: Terminal, source: Path, data_dir: Path) ->
     assert terminal.ok("import", source, "--dry-run", "--json").lines[0]["report"] is None
 
 
-@pytest.mark.parametrize("data", ["there", "missing"])
+@pytest.mark.parametrize("data", ["there", "missing", "without a log"])
 def test_a_dry_run_writes_nothing(data: str, terminal: Terminal, source: Path, data_dir: Path) -> None:
     if data == "there":
         terminal.ok("demo")
+    elif data == "without a log":
+        terminal.ok("keys", "create", "--role", "reader")
     before = sorted(data_dir.rglob("*"))
     ran = terminal.ok("import", source, "--dry-run")
     assert ran.out.startswith("3 contexts: 3 would be created")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -260,6 +261,27 @@ def test_chunks_that_say_more_than_ours_are_kept_whole(
     assert set(codes) - follows == ({code} if code else set())
     assert found.streamed is not None
     assert len(found.streamed.chunks) == (2 if code == "chunk_malformed" else 3)
+
+
+@pytest.mark.parametrize(
+    ("gaps", "ended", "backwards"),
+    [([1, 0, 1], 0, 0), ([5, -1, 1], 0, 1), ([5, -1, -1], 0, 2), ([-5, 1, 1], 0, 1), ([1, 1, 1], -1, 1)],
+)
+@pytest.mark.parametrize("regular", [True, False])
+def test_a_stream_whose_times_run_backwards_is_told_and_comes_as_it_is(
+    tmp_path: Path, gaps: list[int], ended: int, backwards: int, regular: bool
+) -> None:
+    payload = stream_payload(["a", "b", "c"], gaps)
+    payload["completed_at"] = stamp(START + timedelta(microseconds=sum(gaps) + ended))
+    payload.pop("total_duration_ms")
+    if not regular:
+        payload["chunks"][2]["logprob"] = -1.5
+    conversation, _ = read(tmp_path, context((A, None, streamed(payload))))
+    said = conversation.messages[0].streamed
+    assert said is not None
+    assert [chunk.at for chunk in said.chunks] == [read_moment(row["timestamp"]) for row in payload["chunks"]]
+    assert [warning.code for warning in conversation.warnings] == ["times_backwards"] * bool(backwards)
+    assert all(warning.reason.startswith(f"times: {backwards} ") for warning in conversation.warnings)
 
 
 @given(st.lists(st.tuples(deltas, st.integers(-2_000, 2_000_000))), st.booleans())

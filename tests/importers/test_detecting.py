@@ -151,3 +151,16 @@ def test_one_can_insist_on_a_format(tmp_path: Path) -> None:
         detect(Source(file), "word")
     assert refused.value.code == "invalid_argument"
     assert "ait42, taskerino" in refused.value.message
+
+
+@pytest.mark.parametrize("insist", ["taskerino", "copilot_chat"])
+@pytest.mark.parametrize("is_file", [True, False])
+def test_insisting_on_another_format_than_the_source_is_of_is_refused_with_the_one_that_fits(
+    tmp_path: Path, insist: str, is_file: bool
+) -> None:
+    (tmp_path / "x.json").write_text(json.dumps([session()]))
+    with pytest.raises(Refused) as refused:
+        detect(Source(tmp_path / "x.json" if is_file else tmp_path), insist)
+    assert (refused.value.code, refused.value.fields) == ("nothing_recognised", {"formats": ["ait42"]})
+    assert "looks like ait42: JSON arrays of sessions with task" in refused.value.message
+    assert refused.value.message.endswith(f"It holds nothing of {insist}: give --format ait42")

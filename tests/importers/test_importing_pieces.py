@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from turnlog.importers.conversation import Kept
 from turnlog.importers.source.files import Unreadable
-from turnlog.importers.source.json_text import decode
+from turnlog.importers.source.json_text import decode, rounded
 from turnlog.importers.source.keeping import fit, plain
 from turnlog.importers.source.shapes import shape_of
 from turnlog.importers.source.times import read_milliseconds, read_time
@@ -116,6 +116,19 @@ def test_a_name_twice_beside_a_lone_surrogate_is_told() -> None:
     found, told = mended(rb'{"a": "\ud800", "a": 1}')
     assert found == {"a": 1}
     assert [code for code, _ in told] == ["lone_surrogate", "repeated_key"]
+
+
+def test_a_number_of_more_digits_than_a_double_holds_is_told_where_it_is_mended() -> None:
+    found, told = mended(b'{"a": [0.1000000000000000000001, 0.1000000000000000000001, 2.5]}')
+    assert found == {"a": [0.1, 0.1, 2.5]}
+    said = "0.1000000000000000000001 became 0.1, as no double holds more digits"
+    assert told == [("number_rounded", said)]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_what_programs_write_of_a_double_is_never_rounded(number: float) -> None:
+    for text in (repr(number), f"{number:.17g}", f"{number:.16e}"):
+        assert rounded(f"[{text}]".encode()) == []
 
 
 def test_only_strict_reading_refuses_nesting_and_large_integers() -> None:

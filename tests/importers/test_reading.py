@@ -38,6 +38,9 @@ REFUSED = [
     (b'{"a": [1, 1e400]}', "number_too_large", "$[...][1]"),
     (b'{"a": [1, 18446744073709551616]}', "number_too_large", "$.a[1]"),
     (b"[" + b"1" * 5_000 + b"]", "number_too_large", None),
+    (b'{"a": [1, 0.1000000000000000000001]}', "number_too_precise", None),
+    (b"[12345678901.12345678901]", "number_too_precise", None),
+    (b"[-0.1234567890123456789e-7]", "number_too_precise", None),
     (b"", "truncated", "line 1, byte 1"),
     (b'{"a": "x', "truncated", "line 1, byte 9"),
     (b'{"a": 1,\n}', "not_json", "line 2, byte 1"),
@@ -69,6 +72,8 @@ def test_the_limits_themselves_are_taken() -> None:
     assert decode("", b"[18446744073709551615, -9223372036854775808]")
     assert decode("", b'["\\ud83d\\ude00"]') == ["😀"]
     assert decode("", b'["1111111111111111111111111"]')
+    assert decode("", b'["0.1000000000000000000001", "....................", 0.10000000000000001]')
+    assert decode("", b"[0.1000000000000000000000, 1.5000000000000000000e3, 1234567890.1234567]")
     assert decode("", b"\xef\xbb\xbf[1]") == [1]
 
 

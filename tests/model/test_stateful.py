@@ -36,6 +36,7 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
+from eventstore.verify import verify
 from projections import following
 from projections.answers import ContextState
 from projections.bookkeeping import Change
@@ -400,6 +401,10 @@ class TurnlogMachine(RuleBasedStateMachine):
         """In all that was ever stored of the views, before anybody waited for them or after."""
         assert not self.joined & {checkpoint + 1 for checkpoint in self.stored}
         assert {commit.position for commit in self.log.store.read() if commit.together} == self.joined
+
+    @invariant()
+    def the_log_is_sound(self) -> None:
+        assert list(verify(self.log.store.log)) == []
 
     @invariant()
     def views_equal_the_fold_of_the_log(self) -> None:

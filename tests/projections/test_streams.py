@@ -11,6 +11,7 @@ import anyio
 import anyio.lowlevel
 import pytest
 from given import START, C, Stack, chunk, chunks, code_of, ident, running
+from msgspec.structs import replace
 
 from eventstore.commits import Append
 from eventstore.content import TextPart
@@ -26,7 +27,8 @@ from eventstore.events import (
     StreamFinalized,
     StreamStarted,
 )
-from projections.chunks import stored_runs
+from projections.chunks import ChunkReader, stored_runs
+from projections.snapshot import Snapshot
 
 
 @pytest.fixture
@@ -47,6 +49,20 @@ async def test_chunks_come_in_pages_that_tell_the_end_from_having_caught_up(stac
     assert page.chunks == chunks(1, 4, 6)
     page = await stack.queries.chunks(ident(1), after=99)
     assert (page.chunks, page.has_more, page.outcome) == ([], False, "aborted")
+
+
+@pytest.mark.parametrize("raw", [False, True])
+async def test_long_chunks_are_read_few_at_a_time(stack: Stack, raw: bool) -> None:
+    await stack.store.append(C, [ContextCreated(), StreamStarted(ident(1))])
+    for n in range(1, 6):
+        event = chunk(1, n, "x" * 1_000_000)
+        await stack.store.append(C, [replace(event, delta="", raw=b"x" * 1_000_000) if raw else event])
+    await stack.runner.wait_for(stack.store.acknowledged)
+    reader, read = ChunkReader(ident(1), raw=raw), list[int]()
+    while reader.sequence < 5:
+        with Snapshot(stack.views, stack.store.log, stack.store.acknowledged) as snapshot:
+            read.append(sum(len(run.deltas) for run in reader.read(snapshot)))
+    assert read == [1] * 5
 
 
 async def test_raw_events_are_read_from_the_log(stack: Stack) -> None:

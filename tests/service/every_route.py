@@ -187,7 +187,7 @@ ROWS: Final[dict[str, Row]] = {
 
 def framework(served: Served) -> Litestar:
     """The application inside of what wraps it."""
-    app: Any = served.service.app
+    app: Any = served.service.app.routed
     while not isinstance(app, Litestar):
         app = app._app
     return app

@@ -113,7 +113,7 @@ async def test_a_slash_at_the_end_and_the_case_of_an_id_make_no_difference(serve
     assert (await served.json("POST", "/api/commits/", body))["version"] == 1
 
 
-ROLES: Final = "it is one of system, developer, user, assistant, tool"
+ROLES: Final = "it is one of assistant, developer, system, tool, user"
 
 
 @pytest.mark.parametrize(

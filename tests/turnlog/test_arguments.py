@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncGenerator, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, get_args
 from uuid import UUID, uuid4
@@ -13,7 +14,7 @@ from providers import provided
 
 import turnlog
 from eventstore.content import Kind, Role
-from eventstore.errors import Refused, TurnlogError
+from eventstore.errors import NotFound, Refused, TurnlogError
 from eventstore.events import (
     ChunkReceived,
     ChunkRun,
@@ -180,3 +181,37 @@ async def test_a_role_kind_or_outcome_that_is_none_is_refused_with_those_that_ar
         assert caught.value.code in ("invalid_event", "invalid_argument")
         assert ", ".join(get_args(names)) in caught.value.message
         assert wrong not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("moment", "argument", "units"),
+    [
+        (turnlog.AtVersion, "version", ""),
+        (turnlog.AtPosition, "position", ""),
+        (turnlog.AtTime, "at_us", "microseconds since the epoch"),
+    ],
+)
+@pytest.mark.parametrize("wrong", ["1", 1.0, None, True, b"1", datetime(2026, 1, 31, tzinfo=UTC), KNOWN])
+def test_a_moment_that_is_no_number_is_refused_where_it_is_written(
+    moment: Callable[[Any], object], argument: str, units: str, wrong: object
+) -> None:
+    with pytest.raises(Refused) as refused:
+        moment(wrong)
+    assert (refused.value.code, refused.value.fields) == ("invalid_argument", {"argument": argument})
+    assert refused.value.message.startswith(f"{argument} is a {type(wrong).__name__}, not an int")
+    assert units in refused.value.message
+
+
+@pytest.mark.parametrize("number", [-(1 << 70), -1, 1 << 63, 1 << 64, 1 << 70])
+async def test_a_moment_far_away_is_refused_by_its_code(data_dir: Path, number: int) -> None:
+    async with turnlog.open(data_dir) as log:
+        context = await log.create_context()
+        for moment in (turnlog.AtVersion(number), turnlog.AtPosition(number)):
+            with pytest.raises(NotFound) as missing:
+                await context.state(moment)
+            assert missing.value.code.endswith("_not_found")
+        if number < 0:
+            with pytest.raises(NotFound, match="did not exist"):
+                await context.state(turnlog.AtTime(number))
+        else:
+            assert (await context.state(turnlog.AtTime(number))).version == 1

@@ -66,6 +66,8 @@ def test_verbs_that_add_nothing_make_no_directory(call: str, terminal: Terminal)
         ("messages @latest --role nobody", 2, "invalid_argument"),
         ("events --after -1", 2, "invalid_argument"),
         ("events --limit -1", 2, "invalid_argument"),
+        ("events --limit 0", 2, "invalid_argument"),
+        ("history @latest --limit 0", 2, "invalid_argument"),
         ("history @latest --after -1", 2, "invalid_argument"),
         ("contexts --limit -1", 2, "invalid_argument"),
         ("contexts --limit 0", 2, "invalid_argument"),
@@ -115,6 +117,43 @@ def test_each_refusal_has_its_exit_code_and_error(
 )
 def test_what_is_missing_is_named(call: str, message: str, terminal: Terminal) -> None:
     assert message in terminal(*call.split(), "--json").error["message"]
+
+
+@pytest.mark.parametrize(
+    ("call", "data", "code", "message"),
+    [
+        ("demo", "{file}", "storage_failed", "{file} cannot be used: File exists"),
+        ("keys create --role reader", "{file}/in", "storage_failed", "{file}/in cannot be used: Not a dir"),
+        ("serve --port 0", "{file}", "storage_failed", "{file}/keys.json cannot be used: Not a directory"),
+        (
+            "export --all --format ndjson --out {file}",
+            "{data}",
+            "storage_failed",
+            "{file} cannot be used: File",
+        ),
+        ("migrate-store {data} {file}", "{data}", "storage_failed", "{file} cannot be used: File exists"),
+        ("import undo {file}/in", "{data}", "input_unreadable", "cannot read {file}/in: Not a directory"),
+        ("import undo {folder}", "{data}", "input_unreadable", "cannot read {folder}: Is a directory"),
+        ("record {folder} --dialect anthropic", "{data}", "input_unreadable", "cannot read {folder}: Is a"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_its_own_words(
+    call: str,
+    data: str,
+    code: str,
+    message: str,
+    filled: Terminal,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("x")
+    names = {"file": str(file), "folder": str(tmp_path), "data": str(filled.data)}
+    terminal = Terminal(Path(data.format(**names)), capsys)
+    ran = terminal(*call.format(**names).split(), "--json")
+    assert ran.error["code"] == code
+    assert message.format(**names) in ran.error["message"]
+    assert "Errno" not in ran.err
 
 
 def test_an_answer_that_is_no_stream_cannot_be_replayed(filled: Terminal) -> None:

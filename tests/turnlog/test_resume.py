@@ -135,7 +135,7 @@ async def left_open(store: GatedStore, context_id: UUID, chunks: int, others: in
 async def test_resuming_a_long_stream_reads_only_its_end(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, decode = list[int](), frame.decode
+    read, decode = list[int](), frame.decode_checked
 
     def counted(position: int, *arguments: Any, **options: Any) -> Commit:
         read.append(position)
@@ -144,7 +144,7 @@ async def test_resuming_a_long_stream_reads_only_its_end(
     async with opened(data_dir) as (store, context_id):
         await left_open(store, context_id, chunks=300, others=2)
         await store.append(context_id, [StreamResumed(M, 7)])
-        monkeypatch.setattr(frame, "decode", counted)
+        monkeypatch.setattr(frame, "decode_checked", counted)
         async with resume(store, context_id, M) as stream:
             assert (stream.epoch, stream.sequence, stream.durable) == (8, 300, 300)
             newest = store.head().position

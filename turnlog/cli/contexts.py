@@ -38,6 +38,8 @@ async def contexts(
 ) -> None:
     """List the contexts, those that changed last first.
 
+    The messages are those of all branches; of a fork, its own without those that it shares.
+
     Args:
         workspace: only those of this workspace.
         limit: at most so many; all unless given.
@@ -82,7 +84,7 @@ def context_row(context: ContextSummary, now: int) -> list[Text]:
         title.append(f" [{one_line(context.state)}]", style="faint")
     return [
         identifier(context.id),
-        Text(f"{context.message_count:,}"),
+        Text(f"{context.message_count:,}{'' if context.forked_from is None else ' own'}"),
         styled(one_line(context.active_branch, 24), "branch"),
         styled(ago(context.updated_at, now), "faint"),
         title,

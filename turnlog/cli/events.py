@@ -31,7 +31,7 @@ from eventstore.events import (
 from eventstore.store import EventStore
 from eventstore.units import format_time
 from turnlog.cli.identify import find_context
-from turnlog.cli.options import DEFAULTS, Natural, Options
+from turnlog.cli.options import DEFAULTS, Natural, Options, Positive
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import OUTCOME_STYLES, event_type, identifier, joined, json_text, run_of
 from turnlog.cli.text import one_line, styled
@@ -43,7 +43,7 @@ async def events(
     after: Natural = 0,
     context: str | None = None,
     follow: Annotated[bool, Parameter(negative="", show_default=False)] = False,
-    limit: Natural | None = None,
+    limit: Positive | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """List the events of the whole log, in their order, or follow it live.
@@ -63,8 +63,6 @@ async def events(
     async with store:
         context_id = None if context is None else find_context(store.log, context)
         left = limit
-        if left == 0:
-            return
         async for commit in store.subscribe(after, contexts=context_id and (context_id,), live=follow):
             _print(output, commit)
             if follow:

@@ -149,9 +149,9 @@ async def check_data(options: Options, output: Output) -> None:
 
 
 async def look_at(order: Order, options: Options, output: Output, hear: Hear) -> Summary:
-    """What an import would do, told line by line; a store that is not there is not made."""
+    """What an import would do, told line by line; it needs no log, and makes none."""
     opened: AbstractAsyncContextManager[Turnlog | None] = nullcontext()
-    if options.data.exists():
+    if (options.data / "log").exists():
         opened = reading(options, output)
     async with opened as log:
         with _shown(output, "reading", hear, None) as heard:

@@ -14,7 +14,7 @@ from turnlog.cli.bodies import with_bodies
 from turnlog.cli.differences import difference
 from turnlog.cli.identify import find_context
 from turnlog.cli.moments import written_moment
-from turnlog.cli.options import DEFAULTS, Natural, Options
+from turnlog.cli.options import DEFAULTS, Natural, Options, Positive
 from turnlog.cli.output import Output
 from turnlog.cli.rendering import OUTCOME_STYLES, event_type, identifier, run_of
 from turnlog.cli.text import one_line, styled
@@ -32,7 +32,7 @@ async def history(
     /,
     *,
     after: Natural = 0,
-    limit: Natural | None = None,
+    limit: Positive | None = None,
     options: Options = DEFAULTS,
 ) -> None:
     """List every event of a context, the chunks between two others in one line.

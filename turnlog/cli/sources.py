@@ -15,7 +15,7 @@ from typing import BinaryIO, Final
 import anyio
 import anyio.lowlevel
 
-from eventstore.errors import Refused
+from eventstore.errors import Refused, reason_of
 from turnlog.dialects.sse import Decoder, Frame
 
 EVENTS_PER_SECOND: Final = 50.0
@@ -90,7 +90,7 @@ async def _piped(file: BinaryIO) -> AsyncIterator[bytes]:
 
 
 def _unreadable(name: str, error: OSError) -> Refused:
-    why = error.strerror or type(error).__name__
+    why = reason_of(error)
     return Refused("input_unreadable", f"cannot read {name}: {why}", path=name)
 
 

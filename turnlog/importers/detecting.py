@@ -39,22 +39,32 @@ _TOLD: Final = 5
 
 
 def detect(source: Source, insist: str | None = None) -> list[Importer]:
-    """The importers for what is in a source; the one insisted on, whatever is there.
+    """The importers for what is in a source; the one insisted on, unless all that is there is of another.
 
     Raises ``Refused``: ``invalid_argument`` for a format that there is not, or ``nothing_recognised``, which
-    says what is wrong with the first files that cannot be read, and what was looked for.
+    says of what other format the source is; or what is wrong with the first files that cannot be read, and
+    what was looked for.
     """
     if insist is not None:
         if insist not in FORMATS:
             reason = f"there is no format {insist!r}; there are {', '.join(FORMATS)}"
             raise Refused("invalid_argument", reason, argument="format")
+        if not FORMATS[insist].importer.recognises(source) and (others := _formats_of(source)):
+            holds = "; ".join(f"{one.importer.format}: {one.looked_for}" for one in others)
+            names = " or ".join(f"--format {one.importer.format}" for one in others)
+            what = f"{source.root} looks like {holds}. It holds nothing of {insist}: give {names}"
+            raise Refused("nothing_recognised", what, formats=[one.importer.format for one in others])
         return [FORMATS[insist].importer]
-    found = [one.importer for one in FORMATS.values() if one.importer.recognises(source)]
+    found = [one.importer for one in _formats_of(source)]
     if not found:
         looked = "; ".join(f"{name}: {one.looked_for}" for name, one in FORMATS.items())
         what = "".join(f"{one}; " for one in _damaged(source))
         raise Refused("nothing_recognised", f"{source.root}: {what}it holds none of these. {looked}")
     return found
+
+
+def _formats_of(source: Source) -> list[Format]:
+    return [one for one in FORMATS.values() if one.importer.recognises(source)]
 
 
 def _damaged(source: Source) -> Iterator[str]:

@@ -14,7 +14,7 @@ import msgspec
 
 from eventstore.body import request_digest
 from eventstore.commits import Append, pack
-from eventstore.errors import Refused
+from eventstore.errors import Refused, reason_of
 from eventstore.events import ContextCreated, Event
 from eventstore.limits import COMMIT_EVENTS_MAX
 from eventstore.upcasters import UPCASTERS, Chain
@@ -181,7 +181,7 @@ class _File:
         except Unreadable as error:
             yield Problem(self._name, error.code, error.reason, error.place)
         except OSError as error:
-            yield Problem(self._name, "unreadable", error.strerror or type(error).__name__)
+            yield Problem(self._name, "unreadable", reason_of(error))
         for context_id, count in self._left_out.items():
             if count:
                 left = "1 later commit is" if count == 1 else f"{count:,} later commits are"

@@ -10,15 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, Final, TypeVar, get_args
+from typing import Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
 from litestar.exceptions import InternalServerException
 
-from eventstore.content import KINDS, Role
 from eventstore.errors import Refused
-from eventstore.events import Outcome
+from turnlog.service.choices import allowed
 from turnlog.service.settings import Limits
 
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
@@ -38,8 +37,6 @@ T = TypeVar("T")
 
 _MEMBER: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`", re.DOTALL)
 """What msgspec says of an object, naming its member in the message alone."""
-
-_CHOICES: Final = {"role": get_args(Role), "kind": KINDS, "outcome": get_args(Outcome)}
 
 _ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
 _NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
@@ -112,29 +109,36 @@ def fitted(given: Any, shape: type[T]) -> T:
         return msgspec.convert(given, shape)
     except msgspec.ValidationError as error:
         message, _, place = str(error).partition(" - at `$")
-        fault = named(f"body{place.removesuffix('`')}", message)
+        place = place.removesuffix("`")
+        fault = named(f"body{place}", message + allowed(shape, place, message))
         detail = f"{fault['path']}: {fault['message']}"
         raise Refused("invalid_request", detail, errors=[fault]) from None
 
 
 def named(path: str, message: str) -> dict[str, str]:
-    """What is wrong with a body, as ``errors`` has it: down to the member, with the values it may have."""
+    """What is wrong with a body, as ``errors`` has it: down to the member."""
     if member := _MEMBER.fullmatch(message):
         path = f"{path}.{member[1]}"
-    choices = _CHOICES.get(path.rpartition(".")[2])
-    if choices and message.startswith("Invalid enum value"):
-        message = f"{message}; it is one of {', '.join(choices)}"
     return {"path": path, "message": message}
 
 
-async def arriving(request: Request[Any, Any, Any]) -> AsyncGenerator[bytes, None]:
-    """A long body as it comes, as far as it comes: a client that goes away is no error, it ends there."""
+async def arriving(
+    request: Request[Any, Any, Any], nothing: Refused | None = None
+) -> AsyncGenerator[bytes, None]:
+    """A long body as it comes, as far as it comes: a client that goes away is no error, it ends there.
+
+    Raises ``nothing``, if given, when a body is over and held no more than white space.
+    """
+    blank = True
     async with aclosing(request.stream()) as body:
         try:
             async for data in body:
+                blank = blank and not data.strip()
                 yield data
         except InternalServerException:  # Litestar's word for that
             return
+    if blank and nothing is not None:
+        raise nothing
 
 
 def check_depth(body: bytes, most: int) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Final, Literal, NamedTuple, TypeAlias, cast, 
 
 import msgspec
 
-from eventstore.errors import Refused
+from eventstore.errors import Refused, reason_of
 from turnlog.service.settings import Settings
 
 Source: TypeAlias = Literal["default", "file", "environment", "flag"]
@@ -121,7 +121,7 @@ def _from_file(path: Path) -> dict[str, object]:
         with path.open("rb") as file:
             text = file.read(FILE_BYTES_MAX + 1)
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        why = reason_of(error)
         raise _refused(f"{path} cannot be read: {why}", place=str(path)) from None
     if len(text) > FILE_BYTES_MAX:
         raise _refused(f"{path} is larger than {FILE_BYTES_MAX} bytes", place=str(path))

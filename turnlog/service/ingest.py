@@ -20,6 +20,7 @@ from eventstore.units import Clock
 from turnlog.facade import Context
 from turnlog.gathering import Gathering, size_of_chunk
 from turnlog.service.bodies import check_depth
+from turnlog.service.choices import allowed
 from turnlog.service.requests import Finalize
 from turnlog.service.settings import Limits
 from turnlog.service.strict import ChunkIn, micros
@@ -129,7 +130,9 @@ class ChunkIngest:
         try:
             last = _last.decode(line).finalize
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise self._refused(f"no chunk: {error}") from None
+            message, _, place = str(error).partition(" - at `$")
+            known = allowed(ChunkIn, place.removesuffix("`"), message)
+            raise self._refused(f"no chunk: {error}{known}") from None
         return finalized(self._message_id, last)
 
     def _refused(self, why: str) -> Refused:

@@ -22,6 +22,7 @@ from litestar.exceptions import HTTPException, ValidationException
 from eventstore.errors import CODES, TurnlogError, Unavailable
 from turnlog.facade import Turnlog
 from turnlog.service.bodies import named
+from turnlog.service.choices import allowed
 from turnlog.service.health import note
 from turnlog.service.parameters import Parameters
 from turnlog.service.settings import Limits
@@ -131,14 +132,18 @@ def of_http(request: ASGIConnection[Any, Any, Any, Any], error: HTTPException) -
 def _named(request: ASGIConnection[Any, Any, Any, Any], item: dict[str, str]) -> dict[str, str]:
     """Where in the request, as ``body.parts[0].text`` or ``query.limit``, and why."""
     source, key = item.get("source", "request"), item.get("key", "")
+    fields, message = request.scope["route_handler"].parsed_fn_signature.parameters, item["message"]
     if source == "body":
-        path = "body" if key == "data" else f"body.{key}"
-        message = item["message"]
-        return named(path, "there is none" if message == _NO_BODY else message)
+        path, place = ("body", "") if key == "data" else (f"body.{key}", key)
+        if message == _NO_BODY:
+            return named(path, "there is none")
+        return named(path, message + allowed(fields["data"].annotation, place, message))
     parameters: Parameters = request.app.state.parameters
     where = source.value if isinstance(source, ParamType) else source
     name = parameters.name(request, key)
-    return {"path": f"{where}.{name}" if name else where, "message": item["message"]}
+    if key in fields:
+        message += allowed(fields[key].annotation, "", message)
+    return {"path": f"{where}.{name}" if name else where, "message": message}
 
 
 def of_unexpected(request: ASGIConnection[Any, Any, Any, Any], error: Exception) -> Response[Any]:

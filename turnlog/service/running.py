@@ -20,7 +20,7 @@ import uvicorn
 import uvloop
 
 import turnlog
-from eventstore.errors import Unavailable
+from eventstore.errors import Unavailable, reason_of
 from projections.totals import TotalsProjection
 from turnlog.facade import Turnlog
 from turnlog.service.app import App, create_app
@@ -202,7 +202,7 @@ def listen(host: str, port: int) -> socket.socket:
             listener.close()
             raise
     except OSError as error:
-        why = error.strerror or type(error).__name__
+        why = reason_of(error)
         raise Unavailable("cannot_listen", f"{host} port {port}: {why}", host=host, port=port) from None
     return listener
 

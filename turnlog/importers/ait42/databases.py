@@ -22,6 +22,7 @@ from urllib.parse import quote
 import msgspec
 
 from eventstore.content import Json
+from eventstore.errors import reason_of
 from turnlog.importers.ait42.sessions import Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.files import SQLITE_ENDS, Source
@@ -141,8 +142,10 @@ def read(source: Source, name: str) -> Iterator[Conversation | Problem]:
             for said in _Reading(database, name).all():
                 is_one = isinstance(said, Conversation)
                 yield msgspec.structs.replace(said, files=files) if is_one else said
-    except (sqlite3.Error, OSError) as error:
+    except sqlite3.Error as error:
         yield Problem(name, "database_damaged", str(error))
+    except OSError as error:
+        yield Problem(name, "unreadable", reason_of(error))
     except IndexError as error:  # how a row says that it has no such column
         yield Problem(name, "unknown_schema", str(error))
 

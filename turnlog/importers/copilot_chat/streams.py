@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import accumulate
-from operator import sub
+from itertools import accumulate, chain, pairwise, starmap
+from operator import attrgetter, gt, sub
 from typing import Annotated, Any, Final, TypeAlias, cast
 
 import msgspec
@@ -19,6 +19,7 @@ from turnlog.importers.source.rows import Rows
 from turnlog.importers.source.times import read_moment, read_moments
 
 _MODELLED: Final = ("content", "chunks", "started_at", "completed_at", "model", "usage", "finish_reason")
+_AT: Final = attrgetter("at")
 _CHUNK: Final = frozenset(("sequence", "delta", "timestamp", "accumulated_chars", "interval_ms"))
 
 
@@ -67,8 +68,17 @@ def read_stream(
         if value is None and data.get(name) is not None:
             kept[name] = data[name]
             where.inside(f".{name}").warn("unexpected_value", f"the {name} of a stream is of another type")
+    backwards = _backwards(started_at, chunks, completed_at)
+    if backwards:
+        where.warn("times_backwards", f"times: {backwards} of a stream are before the one ahead of them")
     outcome = "completed" if data.get("completed_at") is not None else None
     return Streamed(started_at, chunks, model, completed_at, outcome, finish_reason, usage), kept
+
+
+def _backwards(started_at: int, chunks: tuple[Chunk, ...], completed_at: int | None) -> int:
+    """How many of a stream's times are before the one ahead of them."""
+    ends = () if completed_at is None else (completed_at,)
+    return sum(starmap(gt, pairwise(chain((started_at,), map(_AT, chunks), ends))))
 
 
 def _time(data: dict[str, Any], name: str, where: Where, kept: dict[str, Any]) -> int | None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 import msgspec
 
 from eventstore.environment import sync_directory
-from eventstore.errors import Refused, Unavailable
+from eventstore.errors import Refused, Unavailable, reason_of
 from turnlog.importers.source.files import Source
 
 MANIFEST: Final = "manifest.ndjson"
@@ -66,7 +66,7 @@ def back_up(source: Source, directory: Path) -> Backup:
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
-        raise _failed(f"{error.strerror or type(error).__name__}: {error.filename}") from error
+        raise _failed(f"{reason_of(error)}: {error.filename}") from error
     return backup
 
 
@@ -193,7 +193,7 @@ def _restore_file(copied: Path, target: Path, entry: Entry) -> str:
         shutil.copystat(copied, partial)
         partial.rename(target)
     except OSError as error:
-        return error.strerror or type(error).__name__
+        return reason_of(error)
     return "restored"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from uuid import UUID
 
-from eventstore.errors import TurnlogError
+from eventstore.errors import TurnlogError, reason_of
 from turnlog.importers.conversation import Problem
 from turnlog.importers.job import report
 from turnlog.importers.job.backup import same_file
@@ -54,7 +54,7 @@ def _delete(source: Source, backup: Path, name: str) -> FileLine:
             return FileLine(name, False, "changed", failed=True)
         path.unlink()
     except OSError as error:
-        return FileLine(name, False, error.strerror or type(error).__name__, failed=True)
+        return FileLine(name, False, reason_of(error), failed=True)
     except (TurnlogError, Unreadable) as error:
         return FileLine(name, False, str(error), failed=True)
     return FileLine(name, True)

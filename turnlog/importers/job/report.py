@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from eventstore.errors import Refused
+from eventstore.errors import Refused, reason_of
 from turnlog.importers.conversation import Problem
 from turnlog.importers.job.differences import Difference
 
@@ -198,7 +198,9 @@ def lines(path: Path) -> Iterator[Line]:
                     yield _decoder.decode(line)
                 elif number == 1:
                     raise Refused("input_unreadable", f"{path.name} is no report of an import")
-    except (OSError, msgspec.MsgspecError, UnicodeError) as error:
+    except OSError as error:
+        raise Refused("input_unreadable", f"cannot read {path}: {reason_of(error)}") from error
+    except (msgspec.MsgspecError, UnicodeError) as error:
         raise Refused("input_unreadable", f"{path.name} is no report of an import: {error}") from error
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final
 from uuid import UUID, uuid5
 
+from eventstore.errors import reason_of
 from turnlog.importers.source.json_text import JSON_BYTES_MAX, Unreadable
 from turnlog.importers.source.pieces import decode
 from turnlog.importers.source.rows import Place, Rowed
@@ -219,7 +220,7 @@ def _written(name: str) -> str:
 
 
 def _refused(name: str, error: OSError) -> Unreadable:
-    reason = error.strerror or type(error).__name__
+    reason = reason_of(error)
     if error.errno == errno.ELOOP:
         return Unreadable(name, *_KINDS["link"])
     of_root = error.errno == errno.ENOTDIR and "/" not in name

@@ -12,6 +12,7 @@ import re
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from itertools import chain
 from typing import Any, Final, TypeAlias, cast
 
@@ -28,6 +29,11 @@ BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors put it first. RFC 8259 lets a reader pass over it."""
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS: Final = b"0" * 19
+_SOME_DIGITS: Final = b"0" * 9
+_DECIMAL: Final = re.compile(rb"0+\.0+")
+_DOUBLE_DIGITS: Final = 17
+"""As many tell any double from every other: programs write no more."""
+
 _NO_NUMBER: Final = re.compile(rb"-?(NaN|Infinity)")
 _AT_BYTE: Final = re.compile(r" \(byte ([0-9]+)\)$")
 _AT_PATH: Final = re.compile(r" - at `(.*)`$")
@@ -65,8 +71,9 @@ def decode(name: str, text: bytes, mend: Mend | None = None, place: str | None =
     """The value of a JSON text, of which ``name`` is the file's; ``place`` where it stands in that.
 
     With ``mend``, which is told of it, half of a surrogate pair, as JavaScript writes it where it cuts one,
-    becomes U+FFFD, and of members with one name the last one counts; nesting and integers are as they are.
-    Without it all of these are refused. Raises ``Unreadable``.
+    becomes U+FFFD, of members with one name the last one counts, and a number of more digits than a double
+    holds becomes the nearest; nesting and integers are as they are. Without it all of these are refused.
+    Raises ``Unreadable``.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
     if len(text) > JSON_BYTES_MAX:
@@ -84,8 +91,14 @@ def decode(name: str, text: bytes, mend: Mend | None = None, place: str | None =
         return decode(name, mended, mend, place)
     if mend is None:
         _refuse_nesting(name, value)
-        if has_large_integer(text):
+    if has_long_number(text):
+        if mend is None:
             _refuse_large_integers(name, value)
+        for number in rounded(text):
+            if mend is None:
+                reason = f"{number:.60} has more digits than a double holds"
+                raise Unreadable(name, "number_too_precise", reason, place)
+            mend("number_rounded", f"{number:.60} became {float(number)!r}, as no double holds more digits")
     if may_repeat(text, value):
         for key in _repeated(text):
             if mend is None:
@@ -142,9 +155,27 @@ def _strings(text: bytes) -> int:
     return text.count(b'"') - (text.count(b'\\"') if b"\\" in text else 0)
 
 
-def has_large_integer(text: bytes) -> bool:
-    """Whether there may be an integer of more than 64 bits in a text."""
-    return _MANY_DIGITS in text.translate(_DIGITS_TO_ZERO)
+def has_long_number(text: bytes) -> bool:
+    """Whether there may be a number in a text of more digits than 64 bits hold, or a double."""
+    digits = text.translate(_DIGITS_TO_ZERO)
+    return _MANY_DIGITS in digits or (
+        _SOME_DIGITS in digits
+        and any(len(found[0]) > _DOUBLE_DIGITS + 1 for found in _DECIMAL.finditer(digits))
+    )
+
+
+def rounded(text: bytes) -> list[str]:
+    """The numbers in a sound text, each once, of which a double holds a part: decoded they are others."""
+    found: dict[str, None] = {}
+
+    def look(number: str) -> None:
+        digits = number.lower().partition("e")[0].lstrip("-0.").replace(".", "").rstrip("0")
+        if len(digits) > _DOUBLE_DIGITS and Decimal(number) != Decimal(repr(float(number))):
+            found[number] = None
+
+    with suppress(RecursionError):  # nothing nested so deeply is of interest
+        json.loads(text, parse_float=look, parse_int=str)
+    return list(found)
 
 
 def may_repeat(text: bytes, value: Any) -> bool:

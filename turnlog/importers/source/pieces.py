@@ -195,6 +195,6 @@ def _sound(piece: bytes) -> Any:
         value = msgspec.json.decode(piece)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _OddError from None
-    if json_text.has_large_integer(piece) or json_text.may_repeat(piece, value):
+    if json_text.has_long_number(piece) or json_text.may_repeat(piece, value):
         raise _OddError
     return value

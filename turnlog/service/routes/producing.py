@@ -14,7 +14,7 @@ from eventstore.errors import Refused
 from eventstore.events import NUMBER_MAX, Record, StreamResumed, StreamStarted
 from eventstore.units import wall_clock_us
 from projections.answers import ContextState
-from turnlog.dialects import DIALECTS
+from turnlog.dialects import DIALECTS, no_event_of
 from turnlog.dialects import dialect as dialect_named
 from turnlog.facade import Context, new_id
 from turnlog.recorder import last_sequence
@@ -195,13 +195,19 @@ async def ingest_stream(
 
     The response tells as lines of JSON how far it is durable; with `tee` it is the provider's events
     themselves, each after it is in the log, so that this stands between a model and its user.
+    A body that is over and holds nothing is refused.
     """
     dialect_named(dialect)
     context = access.context(context_id)
     if (await context.state()).deleted:
         raise Refused("context_deleted", "the context is deleted", context_id=context_id)
+    nothing = no_event_of(dialect)
+    if request.content_length == 0:
+        raise nothing
     options = {"model": model, "message_id": message_id, "keep_raw": keep_raw}
-    passing = await context.tee(arriving(request), dialect=dialect, branch=branch, **options)
+    passing = await context.tee(arriving(request, nothing), dialect=dialect, branch=branch, **options)
+    if model is not None:
+        nothing.fields["message_id"] = passing.message_id  # it is there by then, and has failed
     connection = streams.open(access)
     headers = {MESSAGE_HEADER: str(passing.message_id)}
     source, words, kind = (
