@@ -58,9 +58,7 @@ def spoil(step: str, count: int) -> None:
         case "read":
             Source.bytes = killing(Source.bytes, count, after=False)
         case "append":
-            batches.EventStore.append_together = killing(
-                batches.EventStore.append_together, count, after=True
-            )
+            batches.EventStore.append = killing(batches.EventStore.append, count, after=True)
         case "verify":
             batches.compare = killing(batches.compare, count, after=False)
         case "delete":
