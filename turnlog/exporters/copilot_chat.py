@@ -41,7 +41,8 @@ async def export(
 
 async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: Exported) -> None:
     place = f"contexts/{state.id}"
-    contents, written, kept = Contents(log, state), set[UUID](), Kept(state)
+    contents, written = Contents(log, state), set[UUID]()
+    kept = Kept(contents.state)
     owners = {state.id: kept}
 
     async def write(message: Told) -> None:
