@@ -200,22 +200,10 @@ async def test_a_fork_and_what_was_brought_over_again_have_it_too(tmp_path: Path
     write_gen4(tmp_path / "source", made)
     async with turnlog.open(tmp_path / "data") as log:
         imported = await run(log, tmp_path / "source", CopilotChat())
-        fork = await log.context(ID).fork()
-        await log.store.append(
-            ID,
-            [
-                CustomRecorded(
-                    KEPT,
-                    {
-                        "place": "$.import.source.note",
-                        "form": "text",
-                        "piece": 1,
-                        "pieces": 1,
-                        "text": "later",
-                    },
-                )
-            ],
-        )
+        moment = turnlog.AtVersion(log.store.version_of(ID) + 1)
+        later = {"place": "$.import.source.note", "form": "text", "piece": 1, "pieces": 1, "text": "later"}
+        await log.store.append(ID, [CustomRecorded("mark"), CustomRecorded(KEPT, later)])
+        fork = await log.context(ID).fork(moment)
         out = files_in(await export(log, tmp_path / "fork", fork.id))
         _, was = await told(log, fork.id)
         await undone(log, imported.path)

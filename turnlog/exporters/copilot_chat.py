@@ -15,6 +15,8 @@ from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
 from turnlog.exporters.messages import Contents, Told
 from turnlog.facade import Turnlog
+from turnlog.importers.copilot_chat.found import message_id_of
+from turnlog.importers.source.files import uuid_of
 
 FORMAT: Final = "copilot_chat"
 
@@ -62,6 +64,14 @@ async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: 
 
     async for page in contents.pages(None):
         await write_new(page)
+    untaken: set[UUID] = set()
+    for message_id, value in contents.untaken() if kept.is_theirs else ():
+        if message_id in written:
+            exported.leave_out("message that another one has the id of")
+            continue
+        folder.write(f"{place}/messages_pool/{message_id}.json", _pretty(value))
+        exported.files += 1
+        untaken.add(message_id)
     branches: dict[str, Json] = {}
     for name in state.branches:
         ids: list[str] = []
@@ -69,8 +79,10 @@ async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: 
             await write_new(page)
             ids += [str(entry.id) for entry in page]
         branch = kept.branch(name, ids, written)
+        if kept.named_by(name) & untaken > kept.named(branch) & untaken:
+            exported.leave_out("place on a branch of a message that is none here")
         branches[cast("str", branch["name"])] = branch
-    folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written})
+    folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written | untaken})
     folder.write(f"{place}/context.json", _pretty(kept.document(branches)))
     exported.files += 1
 
@@ -97,16 +109,34 @@ class Kept:
         spans = (object_of(copy) for copy in self._copies)
         return any(span.get("before", 0) < version <= span.get("version", 0) for span in spans)
 
+    @property
+    def is_theirs(self) -> bool:
+        """Whether it came from copilot_chat."""
+        return bool(self._noted)
+
+    def named_by(self, name: str) -> set[UUID]:
+        """The messages that a branch named when it was imported."""
+        return self.named(object_of(self._branches.get(name)))
+
+    def named(self, branch: dict[str, Json]) -> set[UUID]:
+        """The messages that a branch of theirs names."""
+        listed = branch.get("message_ids")
+        keys = cast("list[Json]", listed) if isinstance(listed, list) else []
+        return {message_id_of(self._state.id, key) for key in keys if isinstance(key, str)}
+
     def branch(self, name: str, ids: list[str], there: set[UUID]) -> dict[str, Json]:
-        """A branch. A list that was odd comes back as long as the branch still ends where it did."""
+        """A branch. A list that was odd comes back as long as the branch leads through where it ended."""
         kept = dict(object_of(self._branches.get(name)))
         kept.pop("active_branch_name", None)
         listed = kept.get("message_ids")
         if isinstance(listed, list):
             known = {str(message_id) for message_id in there}
-            found = [one for one in cast("list[Json]", listed) if one in known]
+            keys = cast("list[Json]", listed)
+            found = [one for one in keys if one in known]
             if found[-1:] != ids[-1:]:
                 del kept["message_ids"]
+                if found[-1:] and found[-1] in ids and all(map(_is_id, keys)):
+                    kept["message_ids"] = [*keys, *ids[ids.index(cast("str", found[-1])) + 1 :]]
         return {"name": name, "message_ids": ids, "system_prompt": None, "user_prompt": None} | kept
 
     def document(self, branches: dict[str, Json]) -> dict[str, Json]:
@@ -134,6 +164,10 @@ class Kept:
         if any(told.values()):
             document["turnlog"] = {name: value for name, value in told.items() if value}
         return document | self._source
+
+
+def _is_id(key: Json) -> bool:
+    return isinstance(key, str) and uuid_of(key) is not None
 
 
 def _config(config: dict[str, Json]) -> dict[str, Json]:

@@ -61,7 +61,7 @@ class Contents:
 
     def untaken(self) -> Iterator[tuple[UUID, Json]]:
         """The messages that an import could not take, each as its source has it."""
-        return self._restoring.messages()
+        return self._restoring.untaken()
 
     async def pages(self, branch: str | None) -> AsyncGenerator[list[MessageEntry]]:
         """The entries of a branch from the root to its head, through what a fork shares.
@@ -101,8 +101,6 @@ class Contents:
             if timeline.finalized_version is not None:
                 self._load(entry.context_id, timeline.finalized_version)
                 end = self._ended[entry.id]
-        if entry.redacted:  # nothing that was kept of it may come out
-            return Told(entry, body.parts, event, end)
         parts = self._restoring.parts(entry.id, body.parts)
         return Told(entry, parts, self._restoring.begun(event), end and self._restoring.ended(end))
 

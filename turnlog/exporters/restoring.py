@@ -100,9 +100,9 @@ class Restoring:
         rest = iter(chunks)
         return [_joined([next(rest) for _ in range(count)]) for count in counts]
 
-    def messages(self) -> Iterator[tuple[UUID, Json]]:
+    def untaken(self) -> Iterator[tuple[UUID, Json]]:
         """The messages that could not be taken, each as its source has it."""
-        return self._values.messages()
+        return self._values.untaken()
 
     def _value(self, value: Json, place: str) -> Any:
         return self._values.put_back(value, place) if holds_stand_in(value) else value

@@ -21,7 +21,10 @@ PIECE_CHARACTERS: Final = 1024 * 1024
 TAGS_PLACE: Final = "$.tags"
 
 _PLAIN_NAME: Final = re.compile(r'[^.\[\]"]+')
-_OF_MESSAGE: Final = re.compile(r"\$\.messages\.([0-9a-f-]{36})(?=([.\[])|\Z)")
+_UNTAKEN: Final = "$.untaken."
+_ID: Final = r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+_OF_MESSAGE: Final = re.compile(rf"\$\.messages\.{_ID}(?=[.\[])")
+_OF_UNTAKEN: Final = re.compile(re.escape(_UNTAKEN) + _ID)
 
 
 class Piece(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -48,7 +51,7 @@ def inside(place: str, name: str | int) -> str:
 
 
 def message_place(message_id: UUID) -> str:
-    """The place of a message; what is kept there itself is one that could not be taken, whole."""
+    """The place of a message."""
     return f"$.messages.{message_id}"
 
 
@@ -72,6 +75,11 @@ def facts_of(place: str, value: Json) -> Iterator[Kept]:
         yield Kept(KEPT, msgspec.to_builtins(Piece(place, form, index + 1, count, cut)))
 
 
+def untaken_facts(message_id: UUID, value: Json) -> Iterator[Kept]:
+    """A message of a source that is none here, as facts."""
+    return facts_of(f"{_UNTAKEN}{message_id}", value)
+
+
 def piece_of(name: str, data: Json) -> Piece | None:
     """What a custom event says, if it is such a fact."""
     if name != KEPT:
@@ -88,7 +96,7 @@ def owner_of(name: str, data: Json) -> UUID | None:
     if piece is None:
         return None
     found = _OF_MESSAGE.match(piece.place)
-    return piece.message_id or (UUID(found[1]) if found and found[2] else None)
+    return piece.message_id or (UUID(found[1]) if found else None)
 
 
 def renamed(kept: Kept, message_id: UUID) -> Kept:
@@ -168,10 +176,10 @@ class Values:
         except msgspec.ValidationError:
             return part
 
-    def messages(self) -> Iterator[tuple[UUID, Json]]:
+    def untaken(self) -> Iterator[tuple[UUID, Json]]:
         """The messages that could not be taken, with all that their source says of each."""
         for place in self._pieces:
-            found = _OF_MESSAGE.fullmatch(place)
+            found = _OF_UNTAKEN.fullmatch(place)
             if found and (value := self.at(place)) is not msgspec.UNSET:
                 yield UUID(found[1]), value
 
