@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Final, cast
 from uuid import UUID
 
@@ -13,12 +13,16 @@ from projections.answers import ContextState, MessageEntry
 from turnlog.exporters.copilot_message import node_of, object_of, time_of
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
-from turnlog.exporters.messages import Contents, Told
+from turnlog.exporters.messages import Contents
 from turnlog.facade import Turnlog
 from turnlog.importers.copilot_chat.found import message_id_of
 from turnlog.importers.source.files import uuid_of
 
 FORMAT: Final = "copilot_chat"
+
+DOCUMENT: Final = "context.json"
+POOL: Final = "messages_pool"
+"""The file and the folder of a context."""
 
 _UNIT_STATES: Final = ("idle", "paused", "initializing", "cancelling")
 """States of theirs that need no detail; ours are the application's, and may be any."""
@@ -33,8 +37,8 @@ async def export(
     """
     exported = Exported(FORMAT, str(folder.path))
     async for state in contexts:
-        folder.check_free(f"contexts/{state.id}/context.json")
-        folder.check_empty(f"contexts/{state.id}/messages_pool")
+        folder.check_free(f"contexts/{state.id}/{DOCUMENT}")
+        folder.check_empty(f"contexts/{state.id}/{POOL}")
         await _context(log, state, folder, exported)
         exported.contexts += 1
         progress(exported.contexts)
@@ -42,49 +46,60 @@ async def export(
 
 
 async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: Exported) -> None:
-    place = f"contexts/{state.id}"
+    place, names = f"contexts/{state.id}", set[str]()
+    async for name, value in contents_of(log, state, exported):
+        if name == DOCUMENT:
+            folder.remove_others(f"{place}/{POOL}", names)
+        names.add(name.removeprefix(f"{POOL}/"))
+        folder.write(f"{place}/{name}", _pretty(value))
+        exported.files += 1
+
+
+async def contents_of(
+    log: Turnlog, state: ContextState, exported: Exported
+) -> AsyncGenerator[tuple[str, Json]]:
+    """What the files of a context hold, by their names in its folder: each message, and last its document."""
     contents, written = Contents(log, state), set[UUID]()
     kept = Kept(contents.state)
     owners = {state.id: kept}
 
-    async def write(message: Told) -> None:
-        entry = message.entry
-        if entry.context_id not in owners:  # whose history the context shares
-            owners[entry.context_id] = Kept(await log.queries.context(entry.context_id))
-        imported = owners[entry.context_id].covers(entry.version)
-        node = node_of(message, await contents.chunks(message), imported=imported)
-        folder.write(f"{place}/messages_pool/{entry.id}.json", _pretty(node))
-        exported.files += 1
-        exported.messages += 1
-
-    async def write_new(entries: list[MessageEntry]) -> None:
+    async def new(entries: list[MessageEntry]) -> AsyncGenerator[tuple[str, Json]]:
         async for message in contents.told([entry for entry in entries if entry.id not in written]):
-            await write(message)
+            entry = message.entry
+            if entry.context_id not in owners:  # whose history the context shares
+                owners[entry.context_id] = Kept(await log.queries.context(entry.context_id))
+            imported = owners[entry.context_id].covers(entry.version)
+            yield _pooled(entry.id), node_of(message, await contents.chunks(message), imported=imported)
+            exported.messages += 1
         written.update(entry.id for entry in entries)
 
     async for page in contents.pages(None):
-        await write_new(page)
+        async for node in new(page):
+            yield node
+    leading: dict[str, list[str]] = {name: [] for name in state.branches}
+    for name, ids in leading.items():
+        async for page in contents.pages(name):
+            async for node in new(page):
+                yield node
+            ids += [str(entry.id) for entry in page]
     untaken: set[UUID] = set()
     for message_id, value in contents.untaken() if kept.is_theirs else ():
         if message_id in written:
             exported.leave_out("message that another one has the id of")
             continue
-        folder.write(f"{place}/messages_pool/{message_id}.json", _pretty(value))
-        exported.files += 1
+        yield _pooled(message_id), value
         untaken.add(message_id)
     branches: dict[str, Json] = {}
-    for name in state.branches:
-        ids: list[str] = []
-        async for page in contents.pages(name):
-            await write_new(page)
-            ids += [str(entry.id) for entry in page]
+    for name, ids in leading.items():
         branch = kept.branch(name, ids, written)
         if kept.named_by(name) & untaken > kept.named(branch) & untaken:
             exported.leave_out("place on a branch of a message that is none here")
         branches[cast("str", branch["name"])] = branch
-    folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written | untaken})
-    folder.write(f"{place}/context.json", _pretty(kept.document(branches)))
-    exported.files += 1
+    yield DOCUMENT, kept.document(branches)
+
+
+def _pooled(message_id: UUID) -> str:
+    return f"{POOL}/{message_id}.json"
 
 
 class Kept:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 from uuid import UUID
 
@@ -99,16 +99,20 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
         for path in pool:
             yield from _file(path, source)
 
-    return Found(
-        identity_of(document, name),
-        name,
-        layout,
-        document,
-        _branches(document, name, notes),
-        nodes(),
-        lambda: modified(document, name, source),
-        notes,
-    )
+    return found_of(document, name, layout, nodes(), lambda: modified(document, name, source), notes)
+
+
+def found_of(
+    document: dict[str, Any],
+    name: str,
+    layout: Layout,
+    nodes: Iterable[Node | Unreadable],
+    modified_us: Callable[[], int | None],
+    notes: Notes,
+) -> Found:
+    """A context of its document and its messages."""
+    branches = _branches(document, name, notes)
+    return Found(identity_of(document, name), name, layout, document, branches, nodes, modified_us, notes)
 
 
 def _enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
