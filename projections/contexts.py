@@ -8,7 +8,7 @@ more streams are open, a cut is written at every milestone: how far each of them
 from __future__ import annotations
 
 from functools import partial
-from typing import assert_never
+from typing import Final, assert_never
 from uuid import UUID
 
 from eventstore.commits import Commit
@@ -60,6 +60,8 @@ from projections.layout import (
 )
 from projections.projection import Past, Rows, milestone_before, milestones, with_records
 
+_ALL: Final = scope_of(None)
+
 
 class Contexts:
     """The projection ``contexts``."""
@@ -109,12 +111,14 @@ def _unborn(commit: Commit) -> ContextRow:
 
 
 def _listed(row: ContextRow, key: bytes) -> tuple[bytes, ...]:
-    deleted = row.last.deleted
-    return tuple(by_updated(scope_of(w), deleted, row.updated_at, key) for w in (None, row.workspace))
+    deleted, at = row.last.deleted, row.updated_at
+    return by_updated(_ALL, deleted, at, key), by_updated(scope_of(row.workspace), deleted, at, key)
 
 
 def _progress_before(row: ContextRow, commit: Commit, rows: Rows, past: Past) -> dict[UUID, int]:
     """How far the open streams were just before a commit, over commits of chunks that were skipped."""
+    if not row.last.streams:
+        return {}
     before = commit.first_version - 1
     cut = cut_of_row(row.last_version, row.last)
     if before == row.last_version:

@@ -24,6 +24,7 @@ workspace's name. Values are msgpack arrays; whatever changes here raises the pr
 
 from __future__ import annotations
 
+from functools import lru_cache
 from struct import Struct
 from typing import Final, Generic, TypeVar, get_args
 from uuid import UUID
@@ -261,6 +262,7 @@ def by_type(context: bytes, message_type: str, version: int) -> bytes:
     return context + name_in_key(message_type) + _u64.pack(version)
 
 
+@lru_cache
 def scope_of(workspace: str | None) -> bytes:
     """The start of ``by_updated`` keys: of one workspace, or of all."""
     return b"\x00" if workspace is None else b"\x01" + name_in_key(workspace)

@@ -11,7 +11,7 @@ from eventstore.errors import Refused
 PAGE_ITEMS_MAX: Final = 1_000
 """Items of one page: built in one short read of the views, about 10 us each."""
 
-SCANNED_MAX: Final = 2_000
+SCANNED_MAX: Final = 1_000
 """Rows looked at for one page. When a filter passes few of them the page is short, and its cursor goes on."""
 
 

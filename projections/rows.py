@@ -52,7 +52,8 @@ class BufferedRows:
 
     def put(self, table: str, key: bytes, value: bytes) -> None:
         """Set the value at ``key``."""
-        check_row(key, value)
+        if type(key) is not bytes or type(value) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX:
+            check_row(key, value)  # it says what is wrong; the call alone takes as long as the rest of this
         changed = self._changed[table]
         self._undo.append((changed, key, changed.get(key, _ABSENT)))
         changed[key] = value

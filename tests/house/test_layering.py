@@ -202,6 +202,7 @@ LAYERS: Final = (
     "turnlog.service.app",
     "turnlog.service.chores",
     "turnlog.service.logs",
+    "turnlog.service.direct",
     "turnlog.service.protocol",
     "turnlog.service.running",
     "turnlog.service.server",

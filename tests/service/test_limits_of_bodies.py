@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -16,7 +17,8 @@ from every_route import PROVIDERS, Place, place_in
 from hypothesis import given
 from hypothesis import strategies as st
 from raw import connection, request
-from serving import Served, new_key, serving
+from serving import SECONDS, Served, new_key, serving
+from structlog.testing import capture_logs
 
 from eventstore.errors import Refused
 from turnlog.dialects.sse import FRAME_BYTES_MAX
@@ -240,3 +242,36 @@ async def test_of_who_is_refused_no_body_is_awaited(path: str, data_dir: Path) -
         await raw.send(request("POST", path, b"").replace(b"content-length: 0", b"content-length: 9000"))
         answer = await raw.answer()
         assert (answer.status, answer.problem["code"]) == (401, "key_missing")
+
+
+@pytest.mark.parametrize("path", ["/api/contexts", "/api/commits"])
+@pytest.mark.parametrize("announced", [True, False])
+async def test_a_body_that_is_too_large_is_refused_before_it_is_all_there(
+    small: Small, path: str, announced: bool
+) -> None:
+    async with connection(small.served) as raw:
+        head, _, body = request("POST", path, b"x" * (BYTES + 1)).partition(b"\r\n\r\n")
+        if announced:
+            await raw.send(head + b"\r\n\r\nx")
+        else:
+            head = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
+            await raw.send(b"%b\r\n\r\n%x\r\n%b" % (head, len(body) + 1, body))  # a byte is to come
+        answer = await raw.answer()
+        assert (answer.status, answer.problem["code"], answer.problem["limit"]) == (
+            413,
+            "body_too_large",
+            BYTES,
+        )
+
+
+@pytest.mark.parametrize("path", ["/api/contexts", "/api/commits"])
+async def test_who_goes_before_the_end_of_a_body_has_made_a_bad_request(small: Small, path: str) -> None:
+    with capture_logs() as lines:
+        async with connection(small.served) as raw:
+            await raw.send(request("POST", path, b"{}").replace(b"length: 2", b"length: 9"))
+            await small.served.json("GET", "/healthz")
+        async with asyncio.timeout(SECONDS):
+            while not [line for line in lines if line.get("route") == path]:
+                await small.served.json("GET", "/healthz")
+    assert {line["status"] for line in lines if line.get("route") == path} <= {0, 400}
+    assert not [line for line in lines if line["log_level"] not in ("info", "debug")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import version
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from litestar import Litestar, Request, Response, Router
 from litestar.config.cors import CORSConfig
@@ -18,7 +18,7 @@ from turnlog.service.answers import MESSAGE_HEADER, POSITION_HEADER
 from turnlog.service.appending import Appending
 from turnlog.service.bodies import TypedRequest
 from turnlog.service.conditions import AT_LEAST_HEADER, IDEMPOTENCY_HEADER, LAST_EVENT_ID
-from turnlog.service.edge import Edge
+from turnlog.service.edge import Edge, Ledger
 from turnlog.service.gate import Gate
 from turnlog.service.keyring import Keyring
 from turnlog.service.metrics import Metrics
@@ -69,7 +69,14 @@ API: Final = (
 )
 
 
-def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, settings: Settings) -> ASGIApp:
+class App(NamedTuple):
+    """All routes, and the short way to the busiest of them, for the connections to take."""
+
+    routed: ASGIApp
+    appending: Appending
+
+
+def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, settings: Settings) -> App:
     """The service over an open log. Raises ``RuntimeError`` for a route that declares no scope."""
     metrics = Metrics(log, streams)
     admission = Admission(log, gate, settings.limits)
@@ -82,8 +89,9 @@ def create_app(log: Turnlog, gate: Gate, keyring: Keyring, streams: Streams, set
         "streams": streams,
         "metrics": metrics,
     }
-    app = _routed(settings.cors_origins)
-    return Edge(Appending(app, log, admission, settings.limits), metrics, state)
+    ledger = Ledger(metrics)
+    routed = Edge(_routed(settings.cors_origins), ledger, state)
+    return App(routed, Appending(log, admission, ledger, settings.limits))
 
 
 @cache

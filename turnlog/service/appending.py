@@ -1,24 +1,22 @@
-"""The hot path: ``POST /api/commits`` without the framework around it, which takes longer than the append.
+"""``POST /api/commits`` without the framework: what a plain request asks for, and the answer to it.
 
-It answers what is plain: a key in a header, a body of the route's shape. All else it hands on, with what it
-has read, to the same route inside the framework: errors of requests, tickets and pages of other origins are
-understood there alone.
+Plain is a key in a header and a body of the route's shape. All else is left to the same route inside the
+framework: errors of requests, tickets and pages of other origins are understood there alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-from litestar import Response
-from litestar.types import ASGIApp, Receive, Scope, Send
 
 from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER, outcome
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, check_depth
+from turnlog.service.edge import Ledger, head_of, now, request_id_of
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
@@ -30,103 +28,101 @@ PATH: Final = "/api/commits"
 CREATED: Final = 201
 
 _POSITION: Final = POSITION_HEADER.lower().encode()
+_JSON: Final = (b"content-type", JSON.encode())
 
 _json: Final = msgspec.json.Decoder(AppendCommit)
 _msgpack: Final = msgspec.msgpack.Decoder(AppendCommit)
 
 
-class Appending:
-    """Wraps the application."""
+class Admitted(msgspec.Struct, frozen=True, gc=False):
+    """A request that is let in, whose headers are plain; its body is yet to be read."""
 
-    def __init__(self, app: ASGIApp, log: Turnlog, admission: Admission, limits: Limits) -> None:
-        self._app = app
+    access: Access
+    headers: dict[str, str]
+    packed: bool
+    """Whether the body is MessagePack."""
+
+    request_id: bytes
+    start: float
+
+
+class Answered(msgspec.Struct, frozen=True, gc=False):
+    """The answer to it: the response's head, from its first header on, and its body."""
+
+    status: int
+    head: bytes
+    body: bytes
+
+
+class Appending:
+    """What the short way needs of a service."""
+
+    def __init__(self, log: Turnlog, admission: Admission, ledger: Ledger, limits: Limits) -> None:
         self._log = log
         self._admission = admission
+        self._ledger = ledger
         self._limits = limits
+        self.body_bytes_max: int = limits.body_bytes_max
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request."""
-        request: Any = scope
-        if request["path"] != PATH or request["method"] != "POST" or request["query_string"]:
-            await self._app(scope, receive, send)
-            return
-        read: list[Any] = []
-        given = reversed(
-            request["headers"]
-        )  # of one that is sent twice the first counts, as in the framework
-        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in given}
-        access = None if "origin" in headers else self._access(request, headers)
-        data = None if access is None else await self._body(headers, receive, read)
-        if data is None or access is None:
-            await self._app(scope, _again(read, receive), send)
-            return
-        request["path_template"], request["state"]["access"] = PATH, access
-        try:
-            committed = await append(access, headers, data, self._limits.commit_events_max)
-        except TurnlogError as error:
-            await _refuse(refusal(self._log, self._limits, headers, error), send)
-        except Exception as error:
-            await _refuse(refusal(self._log, self._limits, headers, defect(error, route=PATH)), send)
-        else:
-            fields = [(_POSITION, b"%d" % committed.position), (b"etag", b'"%d"' % committed.version)]
-            body = msgspec.json.encode(plain(outcome(data.context_id, committed)))
-            await _send(CREATED, fields, JSON, body, send)
-
-    async def _body(
-        self, headers: Mapping[str, str], receive: Receive, read: list[Any]
-    ) -> AppendCommit | None:
-        """The decoded body, or None; ``read`` gets what was read for it."""
+    def admitted(self, scope: Any, given: list[tuple[bytes, bytes]]) -> Admitted | None:
+        """A request by its headers; None when they are not plain, or it is to be refused."""
+        start = now()
+        # Of a header that is sent twice the first counts, as in the framework.
+        headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(given)}
         kind = headers.get("content-type", "")
-        decoder = _json if kind in JSON_TYPES else _msgpack if kind in MSGPACK_TYPES else None
-        if decoder is None:
+        packed = kind in MSGPACK_TYPES
+        if "origin" in headers or not (packed or kind in JSON_TYPES):
             return None
-        size, more = 0, True
-        while more:
-            message: Any = await receive()
-            read.append(message)
-            size += len(message.get("body", b""))
-            if message["type"] != "http.request" or size > self._limits.body_bytes_max:
-                return None
-            more = message.get("more_body", False)
-        body = read[0]["body"] if len(read) == 1 else b"".join(message["body"] for message in read)
-        try:
-            data = decoder.decode(body)
-            check_depth(body if decoder is _json else msgspec.json.encode(data), self._limits.json_depth_max)
-        except (TurnlogError, *UNREADABLE):
+        if (
+            int(headers.get("content-length", "0")) > self.body_bytes_max
+        ):  # the parser takes nothing but digits
             return None
-        return data
-
-    def _access(self, scope: Any, headers: Mapping[str, str]) -> Access | None:
         try:
-            return self._admission.admit(scope, headers, "writer")
+            access = self._admission.admit(scope, headers, "writer")
         except TurnlogError:
             return None
+        return Admitted(access, headers, packed, request_id_of(given), start)
+
+    def commit(self, admitted: Admitted, body: bytes) -> AppendCommit | None:
+        """What its body asks for; None when it is to be refused."""
+        try:
+            commit = (_msgpack if admitted.packed else _json).decode(body)
+            check_depth(msgspec.json.encode(commit) if admitted.packed else body, self._limits.json_depth_max)
+        except (TurnlogError, *UNREADABLE):
+            return None
+        return commit
+
+    async def answer(self, admitted: Admitted, commit: AppendCommit) -> Answered:
+        """Append, and say how it went. Raises nothing but a cancellation."""
+        try:
+            committed = await append(
+                admitted.access, admitted.headers, commit, self._limits.commit_events_max
+            )
+            body = msgspec.json.encode(plain(outcome(commit.context_id, committed)))
+        except TurnlogError as error:
+            return self._refused(admitted, error)
+        except Exception as error:
+            return self._refused(admitted, defect(error, route=PATH))
+        position, version = (_POSITION, b"%d" % committed.position), (b"etag", b'"%d"' % committed.version)
+        return _answered(admitted, CREATED, (position, version, _JSON), body)
+
+    def tell(self, admitted: Admitted, answered: Answered | None) -> None:
+        """The request is over; None: it was not answered."""
+        status, sent = (0, 0) if answered is None else (answered.status, len(answered.body))
+        self._ledger.tell(
+            "POST", PATH, status, sent, admitted.start, admitted.request_id, admitted.access.key
+        )
+
+    def _refused(self, admitted: Admitted, error: TurnlogError) -> Answered:
+        response = refusal(self._log, self._limits, admitted.headers, error)
+        assert response.status_code is not None
+        kind = str(response.media_type)
+        headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
+        body = response.render(response.content, kind)
+        return _answered(admitted, response.status_code, (*headers, (b"content-type", kind.encode())), body)
 
 
-def _again(read: list[Any], receive: Receive) -> Receive:
-    """What was read, once more, and then what comes."""
-    messages = iter(read)
-
-    async def receive_again() -> Any:
-        message = next(messages, None)
-        return await receive() if message is None else message
-
-    return receive_again
-
-
-async def _refuse(response: Response[Any], send: Send) -> None:
-    media_type = str(response.media_type)
-    headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
-    assert response.status_code is not None
-    body = response.render(response.content, media_type)
-    await _send(response.status_code, headers, media_type, body, send)
-
-
-async def _send(
-    status: int, headers: list[tuple[bytes, bytes]], media_type: str, body: bytes, send: Send
-) -> None:
-    """A whole response, as the framework would send it."""
-    of_body = ((b"content-type", media_type.encode()), (b"content-length", b"%d" % len(body)))
-    start: Any = {"type": "http.response.start", "status": status, "headers": [*headers, *of_body]}
-    await send(start)
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+def _answered(
+    admitted: Admitted, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes
+) -> Answered:
+    return Answered(status, head_of(headers, len(body), admitted.request_id), body)

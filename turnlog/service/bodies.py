@@ -53,7 +53,16 @@ def media_type(headers: Mapping[str, str]) -> str:
 
 
 class TypedRequest(Request[Any, Any, Any]):
-    """A request whose body says what it is."""
+    """A request whose body says what it is, and has an end."""
+
+    _taken: bytes | None = None
+
+    async def body(self) -> bytes:
+        """All of it. Raises ``Refused`` (``body_too_large``) as soon as it is, before it is all there."""
+        if self._taken is None:
+            limits: Limits = self.state.limits
+            self._taken = await self._whole(limits.body_bytes_max)
+        return self._taken
 
     async def json(self) -> Any:
         """The decoded body. Raises ``Refused`` (``unsupported_media_type``, ``nested_too_deeply``)."""
@@ -67,7 +76,7 @@ class TypedRequest(Request[Any, Any, Any]):
                 takes=list(takes),
             )
         limits: Limits = self.state.limits
-        body, most = await self._whole(limits.body_bytes_max), limits.json_depth_max
+        body, most = await self.body(), limits.json_depth_max
         try:
             if kind in MSGPACK_TYPES:
                 decoded = msgspec.msgpack.decode(body)
@@ -85,12 +94,15 @@ class TypedRequest(Request[Any, Any, Any]):
         """The body, which is JSON or MessagePack, and in memory: it has an end, also where lines go on."""
         body = bytearray()
         if (self.content_length or 0) <= most:
-            async for data in self.stream():
-                body += data
-                if len(body) > most:
-                    break
-            else:
-                return bytes(body)
+            try:
+                async for data in self.stream():
+                    body += data
+                    if len(body) > most:
+                        break
+                else:
+                    return bytes(body)
+            except InternalServerException:  # Litestar's word for a client that goes away
+                raise Refused("invalid_request", "the body ends before its end") from None
         raise Refused("body_too_large", f"the body is more than {most} bytes", limit=most)
 
 

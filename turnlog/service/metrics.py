@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -15,41 +17,73 @@ from turnlog.facade import Turnlog
 from turnlog.service.streams import Streams
 
 _BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_BOUNDS: Final = (*map(str, _BUCKETS), "+Inf")
+
+
+class _Timed:
+    """How long the requests of one method and route took."""
+
+    __slots__ = ("buckets", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds: float = 0.0
+        self.buckets: list[int] = [0] * len(_BOUNDS)
+        """Those within each bound, and not within the one before it."""
 
 
 class Metrics:
-    """All numbers of one service."""
+    """All numbers of one service. One thread counts: the library's own counters take a lock for each step."""
 
     def __init__(self, log: Turnlog, streams: Streams) -> None:
         self._registry = CollectorRegistry()
-        self._requests = Counter(
-            "turnlog_requests", "Requests answered.", ["method", "route", "status"], registry=self._registry
-        )
-        self._seconds = Histogram(
-            "turnlog_request_seconds",
-            "Until the answer was sent; responses that go on are left out.",
-            ["method", "route"],
-            buckets=_BUCKETS,
-            registry=self._registry,
-        )
+        self._requests: dict[tuple[str, str, int], int] = {}
+        self._timed: dict[tuple[str, str], _Timed] = {}
+        self._registry.register(_Requests(self._requests, self._timed))
         self._registry.register(_State(log, streams))
-        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
     def count(self, method: str, route: str, status: int, seconds: float, *, goes_on: bool) -> None:
         """One request is over."""
-        # Looking a number up by its labels takes longer than all that is done with it.
-        found = self._known.get((method, route, status))
-        if found is None:
-            found = self._requests.labels(method, route, str(status)), self._seconds.labels(method, route)
-            self._known[method, route, status] = found
-        requests, duration = found
-        requests.inc()
-        if not goes_on:
-            duration.observe(seconds)
+        key = method, route, status
+        self._requests[key] = self._requests.get(key, 0) + 1
+        if goes_on:
+            return
+        timed = self._timed.get((method, route))
+        if timed is None:
+            timed = self._timed[method, route] = _Timed()
+        timed.seconds += seconds
+        timed.buckets[bisect_left(_BUCKETS, seconds)] += 1
 
     def render(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+class _Requests(Collector):
+    """What was counted."""
+
+    def __init__(
+        self, requests: dict[tuple[str, str, int], int], timed: dict[tuple[str, str], _Timed]
+    ) -> None:
+        self._requests = requests
+        self._timed = timed
+
+    def collect(self) -> Iterator[Metric]:
+        """The metrics."""
+        requests = CounterMetricFamily(
+            "turnlog_requests", "Requests answered.", labels=["method", "route", "status"]
+        )
+        for (method, route, status), count in self._requests.items():
+            requests.add_metric([method, route, str(status)], count)
+        yield requests
+        seconds = HistogramMetricFamily(
+            "turnlog_request_seconds",
+            "Until the answer was sent; responses that go on are left out.",
+            labels=["method", "route"],
+        )
+        for labels, timed in self._timed.items():
+            within = list(zip(_BOUNDS, map(float, accumulate(timed.buckets)), strict=True))
+            seconds.add_metric(labels, within, timed.seconds)
+        yield seconds
 
 
 class _State(Collector):

@@ -10,16 +10,18 @@ from typing import Any, Final, cast
 
 import msgspec
 import structlog
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from turnlog.service.edge import completed, new_request_id
+from turnlog.service.appending import Appending
+from turnlog.service.direct import DirectProtocol
+from turnlog.service.edge import head_of, new_request_id
 from turnlog.service.problems import MEDIA_TYPE, WAITING, problem_of
 from turnlog.service.settings import Limits
 
 _logger: Final = structlog.get_logger("turnlog.service")
 
 
-class LimitedProtocol(HttpToolsProtocol):
+class LimitedProtocol(DirectProtocol):
     """One connection. ``limited`` makes the class for given limits, as uvicorn wants one."""
 
     limits: Limits = Limits()
@@ -55,13 +57,17 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def on_url(self, url: bytes) -> None:
         """Some of its target."""
-        self._count(len(url))
+        self._header_bytes += len(url)
+        if self._header_bytes > self.limits.header_bytes_max:
+            self._refuse_headers()
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One of its headers."""
         self._untold_bytes = 0
-        self._count(len(name) + len(value) + 4)
+        self._header_bytes += len(name) + len(value) + 4
+        if self._header_bytes > self.limits.header_bytes_max:
+            self._refuse_headers()
         if not self.transport.is_closing():
             super().on_header(name, value)
 
@@ -91,11 +97,6 @@ class LimitedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""
         self._refuse("invalid_request", msg)
-
-    def _count(self, size: int) -> None:
-        self._header_bytes += size
-        if self._header_bytes > self.limits.header_bytes_max:
-            self._refuse_headers()
 
     def _refuse_headers(self) -> None:
         most = self.limits.header_bytes_max
@@ -130,11 +131,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
         uvicorn looks to that too, after an answer, but until the next byte, which may be a blank line.
         """
-        return self._begun is None and not self._is_answering()
-
-    def _is_answering(self) -> bool:
-        cycle: Any = self.cycle
-        return cycle is not None and not cycle.response_complete
+        return self._begun is None and not self.is_answering()
 
     def _body_is_stalled(self, now: float) -> bool:
         """Whether a request's body should go on and does not.
@@ -165,7 +162,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _owes_another(self) -> bool:
         """Whether an answer has begun, or an earlier request's is to come: ours would be taken for it."""
-        if not self._is_answering():
+        if not self.is_answering():
             return False
         in_body = self._body_open and self._begun is None
         cycle: Any = self.cycle
@@ -173,15 +170,11 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def _refusal(self, body: dict[str, object], request_id: bytes) -> bytes:
         encoded = msgspec.json.encode(body)
-        headers = [
-            (b"content-type", MEDIA_TYPE.encode()),
-            (b"content-length", b"%d" % len(encoded)),
-            (b"connection", b"close"),
-        ]
+        headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
         if body["code"] in WAITING:
             headers.append((b"retry-after", b"%d" % self.limits.retry_after_seconds))
-        head = b"".join(b"%s: %s\r\n" % header for header in completed(headers, request_id))
-        return STATUS_LINE[int(str(body["status"]))] + head + b"\r\n" + encoded
+        head = head_of(headers, len(encoded), request_id)
+        return STATUS_LINE[int(str(body["status"]))] + head + encoded
 
 
 class Gathered:
@@ -225,6 +218,6 @@ class Gathered:
             self._gathered.clear()
 
 
-def limited(limits: Limits) -> type[Any]:
-    """The protocol with these limits."""
-    return type("Protocol", (LimitedProtocol,), {"limits": limits})
+def limited(limits: Limits, appending: Appending) -> type[Any]:
+    """The protocol with these limits, for one service."""
+    return type("Protocol", (LimitedProtocol,), {"limits": limits, "appending": appending})

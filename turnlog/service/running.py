@@ -18,13 +18,12 @@ from typing import Final, TypeAlias, cast
 import structlog
 import uvicorn
 import uvloop
-from litestar.types import ASGIApp
 
 import turnlog
 from eventstore.errors import Unavailable
 from projections.totals import TotalsProjection
 from turnlog.facade import Turnlog
-from turnlog.service.app import create_app
+from turnlog.service.app import App, create_app
 from turnlog.service.chores import Chores
 from turnlog.service.exposure import check_exposure
 from turnlog.service.gate import Gate
@@ -69,7 +68,7 @@ class Service:
             per_key_max=settings.limits.tickets_per_key_max,
         )
         self.gate: Gate = Gate(keyring, tickets, origins=settings.cors_origins)
-        self.app: ASGIApp = create_app(log, self.gate, keyring, self.streams, settings)
+        self.app: App = create_app(log, self.gate, keyring, self.streams, settings)
 
 
 def run(settings: Settings, started: Started | None = None) -> int:
@@ -123,8 +122,8 @@ class Server(uvicorn.Server):
         settings = service.settings
         super().__init__(
             uvicorn.Config(
-                service.app,
-                http=limited(settings.limits),
+                service.app.routed,
+                http=limited(settings.limits, service.app.appending),
                 ws="none",
                 loop="none",
                 lifespan="off",
