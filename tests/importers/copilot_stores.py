@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from legacy import Context
 from storing import read_with
 
@@ -53,3 +55,12 @@ def plain(*texts: str, identity: str = ID) -> Context:
         "active_branch_name": "main",
         "current_state": "idle",
     }
+
+
+def files_in(folder: Path) -> dict[str, Any]:
+    """What the files of a folder say; times with as many decimals as they need."""
+    found: dict[str, Any] = {}
+    for path in folder.rglob("*.json"):
+        content = re.sub(rb"(?:\.000|(\.\d{3}))000Z", rb"\1Z", path.read_bytes())
+        found[str(path.relative_to(folder))] = msgspec.json.decode(content)
+    return found

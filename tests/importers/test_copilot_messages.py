@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
 
+import msgspec
 import pytest
 from copilot_stores import ID
 from hypothesis import given
@@ -15,6 +16,7 @@ from legacy import START, Context, deltas, legacy_contexts, stamp, stream_payloa
 
 from eventstore.content import DataPart, ImagePart, TextPart, ToolCallPart, ToolResultPart
 from turnlog.importers.conversation import Conversation, Message, Problem
+from turnlog.importers.copilot_chat.found import message_id_of
 from turnlog.importers.copilot_chat.importer import CopilotChat
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.copilot_chat.streams import read_stream
@@ -356,6 +358,10 @@ def test_messages_that_cannot_be_read_are_told_and_the_others_go_on(tmp_path: Pa
         ("message_unreadable", "$.message_pool.x"),
         ("message_unreadable", "$.message_pool.y"),
     }
+    assert all(problem.reason.endswith("it is kept beside the messages") for problem in problems)
+    kept = {one.data["place"]: msgspec.json.decode(one.data["text"]) for one in conversation.kept}
+    names = {B: B, "x": message_id_of(conversation.id, "x"), "y": D}
+    assert kept == {f"$.untaken.{names[key]}": held["message_pool"][key] for key in names}
     assert [str(one.id) for one in conversation.messages] == [A, C]
     assert str(conversation.messages[1].parent_id) == A
     assert conversation.messages[1].metadata["source"]["parent_id"] == B

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +12,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from commands import Terminal
+from copilot_stores import files_in
 from hypothesis import given, settings
 from legacy import Context, legacy_contexts, write_gen4
 
@@ -62,15 +62,6 @@ async def export(log: Turnlog, out: Path, *context_ids: UUID) -> None:
     """Export contexts for copilot_chat."""
     with Folder(out, force=False) as folder:
         await copilot_chat.export(log, states(log, context_ids, deleted=False), folder, quiet)
-
-
-def files_in(folder: Path) -> dict[str, Any]:
-    """What the files of a folder say; times with as many decimals as they need."""
-    found: dict[str, Any] = {}
-    for path in folder.rglob("*.json"):
-        content = re.sub(rb"(?:\.000|(\.\d{3}))000Z", rb"\1Z", path.read_bytes())
-        found[str(path.relative_to(folder))] = msgspec.json.decode(content)
-    return found
 
 
 def message(out: Path, context_id: UUID, message_id: UUID) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable
 from typing import Final, cast
 from uuid import UUID
 
@@ -13,10 +13,16 @@ from projections.answers import ContextState, MessageEntry
 from turnlog.exporters.copilot_message import node_of, object_of, time_of
 from turnlog.exporters.exported import Exported, Progress
 from turnlog.exporters.folder import Folder
-from turnlog.exporters.messages import Contents, Told
+from turnlog.exporters.messages import Contents
 from turnlog.facade import Turnlog
+from turnlog.importers.copilot_chat.found import message_id_of
+from turnlog.importers.source.files import uuid_of
 
 FORMAT: Final = "copilot_chat"
+
+DOCUMENT: Final = "context.json"
+POOL: Final = "messages_pool"
+"""The file and the folder of a context."""
 
 _UNIT_STATES: Final = ("idle", "paused", "initializing", "cancelling")
 """States of theirs that need no detail; ours are the application's, and may be any."""
@@ -31,8 +37,8 @@ async def export(
     """
     exported = Exported(FORMAT, str(folder.path))
     async for state in contexts:
-        folder.check_free(f"contexts/{state.id}/context.json")
-        folder.check_empty(f"contexts/{state.id}/messages_pool")
+        folder.check_free(f"contexts/{state.id}/{DOCUMENT}")
+        folder.check_empty(f"contexts/{state.id}/{POOL}")
         await _context(log, state, folder, exported)
         exported.contexts += 1
         progress(exported.contexts)
@@ -40,38 +46,60 @@ async def export(
 
 
 async def _context(log: Turnlog, state: ContextState, folder: Folder, exported: Exported) -> None:
-    place = f"contexts/{state.id}"
-    contents, written, kept = Contents(log, state), set[UUID](), Kept(state)
+    place, names = f"contexts/{state.id}", set[str]()
+    async for name, value in contents_of(log, state, exported):
+        if name == DOCUMENT:
+            folder.remove_others(f"{place}/{POOL}", names)
+        names.add(name.removeprefix(f"{POOL}/"))
+        folder.write(f"{place}/{name}", _pretty(value))
+        exported.files += 1
+
+
+async def contents_of(
+    log: Turnlog, state: ContextState, exported: Exported
+) -> AsyncGenerator[tuple[str, Json]]:
+    """What the files of a context hold, by their names in its folder: each message, and last its document."""
+    contents, written = Contents(log, state), set[UUID]()
+    kept = Kept(contents.state)
     owners = {state.id: kept}
 
-    async def write(message: Told) -> None:
-        entry = message.entry
-        if entry.context_id not in owners:  # whose history the context shares
-            owners[entry.context_id] = Kept(await log.queries.context(entry.context_id))
-        imported = owners[entry.context_id].covers(entry.version)
-        node = node_of(message, await contents.chunks(message), imported=imported)
-        folder.write(f"{place}/messages_pool/{entry.id}.json", _pretty(node))
-        exported.files += 1
-        exported.messages += 1
-
-    async def write_new(entries: list[MessageEntry]) -> None:
+    async def new(entries: list[MessageEntry]) -> AsyncGenerator[tuple[str, Json]]:
         async for message in contents.told([entry for entry in entries if entry.id not in written]):
-            await write(message)
+            entry = message.entry
+            if entry.context_id not in owners:  # whose history the context shares
+                owners[entry.context_id] = Kept(await log.queries.context(entry.context_id))
+            imported = owners[entry.context_id].covers(entry.version)
+            yield _pooled(entry.id), node_of(message, await contents.chunks(message), imported=imported)
+            exported.messages += 1
         written.update(entry.id for entry in entries)
 
     async for page in contents.pages(None):
-        await write_new(page)
-    branches: dict[str, Json] = {}
-    for name in state.branches:
-        ids: list[str] = []
+        async for node in new(page):
+            yield node
+    leading: dict[str, list[str]] = {name: [] for name in state.branches}
+    for name, ids in leading.items():
         async for page in contents.pages(name):
-            await write_new(page)
+            async for node in new(page):
+                yield node
             ids += [str(entry.id) for entry in page]
+    untaken: set[UUID] = set()
+    for message_id, value in contents.untaken() if kept.is_theirs else ():
+        if message_id in written:
+            exported.leave_out("message that another one has the id of")
+            continue
+        yield _pooled(message_id), value
+        untaken.add(message_id)
+    branches: dict[str, Json] = {}
+    for name, ids in leading.items():
         branch = kept.branch(name, ids, written)
+        if kept.named_by(name) & untaken > kept.named(branch) & untaken:
+            exported.leave_out("place on a branch of a message that is none here")
         branches[cast("str", branch["name"])] = branch
-    folder.remove_others(f"{place}/messages_pool", {f"{message_id}.json" for message_id in written})
-    folder.write(f"{place}/context.json", _pretty(kept.document(branches)))
-    exported.files += 1
+    yield DOCUMENT, kept.document(branches)
+
+
+def _pooled(message_id: UUID) -> str:
+    return f"{POOL}/{message_id}.json"
 
 
 class Kept:
@@ -96,16 +124,34 @@ class Kept:
         spans = (object_of(copy) for copy in self._copies)
         return any(span.get("before", 0) < version <= span.get("version", 0) for span in spans)
 
+    @property
+    def is_theirs(self) -> bool:
+        """Whether it came from copilot_chat."""
+        return bool(self._noted)
+
+    def named_by(self, name: str) -> set[UUID]:
+        """The messages that a branch named when it was imported."""
+        return self.named(object_of(self._branches.get(name)))
+
+    def named(self, branch: dict[str, Json]) -> set[UUID]:
+        """The messages that a branch of theirs names."""
+        listed = branch.get("message_ids")
+        keys = cast("list[Json]", listed) if isinstance(listed, list) else []
+        return {message_id_of(self._state.id, key) for key in keys if isinstance(key, str)}
+
     def branch(self, name: str, ids: list[str], there: set[UUID]) -> dict[str, Json]:
-        """A branch. A list that was odd comes back as long as the branch still ends where it did."""
+        """A branch. A list that was odd comes back as long as the branch leads through where it ended."""
         kept = dict(object_of(self._branches.get(name)))
         kept.pop("active_branch_name", None)
         listed = kept.get("message_ids")
         if isinstance(listed, list):
             known = {str(message_id) for message_id in there}
-            found = [one for one in cast("list[Json]", listed) if one in known]
+            keys = cast("list[Json]", listed)
+            found = [one for one in keys if one in known]
             if found[-1:] != ids[-1:]:
                 del kept["message_ids"]
+                if found[-1:] and found[-1] in ids and all(map(_is_id, keys)):
+                    kept["message_ids"] = [*keys, *ids[ids.index(cast("str", found[-1])) + 1 :]]
         return {"name": name, "message_ids": ids, "system_prompt": None, "user_prompt": None} | kept
 
     def document(self, branches: dict[str, Json]) -> dict[str, Json]:
@@ -133,6 +179,10 @@ class Kept:
         if any(told.values()):
             document["turnlog"] = {name: value for name, value in told.items() if value}
         return document | self._source
+
+
+def _is_id(key: Json) -> bool:
+    return isinstance(key, str) and uuid_of(key) is not None
 
 
 def _config(config: dict[str, Json]) -> dict[str, Json]:

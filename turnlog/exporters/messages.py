@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
@@ -12,6 +13,7 @@ from projections.answers import ContextState, MessageBody, MessageEntry
 from projections.pages import PAGE_ITEMS_MAX
 from projections.queries import BODIES_AT_ONCE
 from projections.timetravel import AtPosition
+from turnlog.exporters.restoring import Restoring
 from turnlog.facade import Turnlog
 
 
@@ -38,15 +40,28 @@ async def states(log: Turnlog, context_ids: Iterable[UUID], *, deleted: bool) ->
 
 
 class Contents:
-    """The messages of a context as of one moment, whatever is written meanwhile."""
+    """A context and its messages as of one moment, whatever is written meanwhile.
+
+    What an import kept aside of them stands in its place again.
+    """
 
     def __init__(self, log: Turnlog, state: ContextState) -> None:
         self._log = log
         self._state = state
+        self._restoring = Restoring(log.store, state.id, state.version)
         self._moment = AtPosition(state.position)
         self._commit: tuple[UUID, range] | None = None
         self._added: dict[UUID, MessageAppended | StreamStarted] = {}
         self._ended: dict[UUID, StreamFinalized] = {}
+
+    @cached_property
+    def state(self) -> ContextState:
+        """The context."""
+        return self._restoring.state(self._state)
+
+    def untaken(self) -> Iterator[tuple[UUID, Json]]:
+        """The messages that an import could not take, each as its source has it."""
+        return self._restoring.untaken()
 
     async def pages(self, branch: str | None) -> AsyncGenerator[list[MessageEntry]]:
         """The entries of a branch from the root to its head, through what a fork shares.
@@ -86,7 +101,8 @@ class Contents:
             if timeline.finalized_version is not None:
                 self._load(entry.context_id, timeline.finalized_version)
                 end = self._ended[entry.id]
-        return Told(entry, body.parts, event, end)
+        parts = self._restoring.parts(entry.id, body.parts)
+        return Told(entry, parts, self._restoring.begun(event), end and self._restoring.ended(end))
 
     def _load(self, context_id: UUID, version: int) -> None:
         """Look into the commit that holds a version; neighbours often share it, so the last one is kept."""
@@ -119,4 +135,4 @@ class Contents:
                 room -= len(chunk.delta) if chunk.kind == "text" else 0
                 if room < 0:
                     return found[:index]
-        return found
+        return self._restoring.chunks(message.entry.id, found)

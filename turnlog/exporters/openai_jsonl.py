@@ -47,7 +47,7 @@ async def export(
         async for state in contexts:
             contents = Contents(log, state)
             for branch in state.branches:
-                line = await _conversation(contents, state, branch, exported)
+                line = await _conversation(contents, branch, exported)
                 if line is None:
                     exported.leave_out("empty branch")
                     continue
@@ -58,9 +58,7 @@ async def export(
     return exported
 
 
-async def _conversation(
-    contents: Contents, state: ContextState, branch: str, exported: Exported
-) -> dict[str, Json] | None:
+async def _conversation(contents: Contents, branch: str, exported: Exported) -> dict[str, Json] | None:
     messages: list[dict[str, Json]] = []
     async for page in contents.pages(branch):
         async for message in contents.told(page):
@@ -71,7 +69,8 @@ async def _conversation(
     if not messages:
         return None
     exported.messages += len(messages)
-    prompt, tools = state.config.get("system_prompt"), state.config.get("tools")
+    config = contents.state.config
+    prompt, tools = config.get("system_prompt"), config.get("tools")
     if isinstance(prompt, str) and messages[0]["role"] not in ("system", "developer"):
         messages.insert(0, {"role": "system", "content": prompt})
     known = _tools(tools, exported)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain, starmap
 from typing import Final
 from uuid import UUID
 
@@ -10,13 +11,15 @@ import msgspec
 from eventstore.content import Json, TextPart
 from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.copilot_chat.branches import active_of, branches_of, order_of, parents_of
-from turnlog.importers.copilot_chat.found import Found, message_id_of
+from turnlog.importers.copilot_chat.found import CHUNKS, Found, Node, message_id_of
 from turnlog.importers.copilot_chat.messages import Draft, read_message
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, rest_of, text_of
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.source.files import Unreadable
 from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX
+from turnlog.importers.source.kept import untaken_facts
 from turnlog.importers.source.notes import Where
+from turnlog.importers.source.pieces import opened_at
 
 _MODELLED: Final = (
     "id",
@@ -90,6 +93,7 @@ def assemble(found: Found) -> Conversation:
         state_detail=detail,
         warnings=found.notes.said(),
         files=tuple(files) if len(files) > 1 else (),
+        kept=tuple(chain.from_iterable(starmap(untaken_facts, found.untaken.items()))),
     )
 
 
@@ -106,16 +110,17 @@ def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
         files[node.path] = None
         where = Where(found.notes.of(node.path), node.place)
         value = object_of(node.value)
+        own = None if value is None else text_of(value.get("id", value.get("message_id")))
+        key = node.key if own is None or (node.key in named and own not in named) else own
+        message_id = message_id_of(found.id, key)
         try:
             if value is None:
                 raise where.unreadable("message_unreadable", "it is no object")
-            own = text_of(value.get("id", value.get("message_id")))
-            key = node.key if own is None or (node.key in named and own not in named) else own
-            draft = read_message(value, message_id_of(found.id, key), where)
-            if draft.id in drafts:
+            if message_id in drafts:
                 raise where.unreadable("duplicate_message", "another message has its id")
+            draft = read_message(value, message_id, where)
         except Unreadable as error:
-            found.notes.lose(error)
+            _not_taken(found, message_id, node, error)
             continue
         if own is not None and own != node.key:
             where.warn("message_misnamed", f"it is stored as {node.key} and calls itself {own}")
@@ -130,6 +135,15 @@ def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
                 draft.parts = ()
         drafts[draft.id] = draft
     return drafts
+
+
+def _not_taken(found: Found, message_id: UUID, node: Node, error: Unreadable) -> None:
+    """Tell of what is no message for us, and keep it; of several with one id the first."""
+    reason = f"{error.reason}; its file and the backup have it"
+    if message_id not in found.untaken:
+        found.untaken[message_id] = opened_at(node.value, CHUNKS)
+        reason = f"{error.reason}; it is kept beside the messages"
+    found.notes.lose(Unreadable(error.path, error.code, reason, error.place))
 
 
 def _times(

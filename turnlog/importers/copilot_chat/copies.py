@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 from uuid import UUID
 
 import msgspec
 
-from turnlog.importers.conversation import Conversation, Message, Problem
+from eventstore.content import Json
+from turnlog.importers.conversation import Conversation, Kept, Message, Problem
+
+_REASON: Final = "the newer copy says it otherwise, and is taken"
 
 
 def merge(one: Conversation, other: Conversation) -> Conversation:
@@ -17,7 +21,8 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
     """
     newer, older = _by_age(one, other)
     added = _added(newer, older)
-    differences = list(_differences(newer, older))
+    untaken, lost = _untaken(newer, older)
+    differences = [*_differences(newer, older), *lost]
     reason = f"an older copy of the context in {newer.origin}"
     merged = Problem(older.origin, "merged", reason, None, newer.id, warning=True)
     reason = "a message that the newer copy lacks"
@@ -26,6 +31,7 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
     return msgspec.structs.replace(
         newer,
         messages=(*newer.messages, *added),
+        kept=(*newer.kept, *untaken),
         warnings=(*newer.warnings, *older.warnings, merged, *only_older, *differences),
         files=tuple(dict.fromkeys(files)),
     )
@@ -74,29 +80,48 @@ def _added(newer: Conversation, older: Conversation) -> list[Message]:
     return added
 
 
+def _untaken(newer: Conversation, older: Conversation) -> tuple[list[Kept], list[Problem]]:
+    """Messages that could not be taken: those of the older copy alone, and what it says otherwise."""
+    mine = _by_place(newer)
+    added: list[Kept] = []
+    lost: list[Problem] = []
+    for place, facts in _by_place(older).items():
+        if place not in mine:
+            added += facts
+        elif facts != mine[place]:
+            lost.append(_about(older, place, "copies_differ", _REASON))
+    return added, lost
+
+
+def _by_place(copy: Conversation) -> dict[Json, list[Kept]]:
+    found: dict[Json, list[Kept]] = {}
+    for fact in copy.kept:
+        found.setdefault(fact.data["place"], []).append(fact)
+    return found
+
+
 def _differences(newer: Conversation, older: Conversation) -> Iterator[Problem]:
     """What the older copy says otherwise, and what only it says of the context: the newer copy is taken."""
-    reason = "the newer copy says it otherwise, and is taken"
     mine = {message.id: message for message in newer.messages}
     for message in older.messages:
         if message.id in mine and not _covers(mine[message.id], message):
-            yield _about(older, str(message.id), "copies_differ", reason)
+            yield _about(older, str(message.id), "copies_differ", _REASON)
     if not older.config.items() <= newer.config.items():
-        yield _about(older, "$.config", "copies_differ", reason)
+        yield _about(older, "$.config", "copies_differ", _REASON)
     if older.title is not None and older.title != newer.title:
-        yield _about(older, "$.title", "copies_differ", reason)
+        yield _about(older, "$.title", "copies_differ", _REASON)
     for name, head in older.branches.items():
         if name not in newer.branches or not _leads_to(head, newer.branches[name], mine):
-            yield _about(older, f"$.branches.{name}", "copies_differ", reason)
+            yield _about(older, f"$.branches.{name}", "copies_differ", _REASON)
     if older.active_branch != newer.active_branch:
-        yield _about(older, "$.active_branch_name", "copies_differ", reason)
+        yield _about(older, "$.active_branch_name", "copies_differ", _REASON)
     state = (older.state, older.state_detail)
     if state not in ((newer.state, newer.state_detail), ("idle", None)):
-        yield _about(older, "$.current_state", "copies_differ", reason)
+        yield _about(older, "$.current_state", "copies_differ", _REASON)
     kept, also = newer.attributes["import"]["source"], older.attributes["import"]["source"]
     for name, value in also.items():
         if name not in kept or kept[name] != value:
-            yield _about(older, f"$.{name}", "copies_differ", reason)
+            yield _about(older, f"$.{name}", "copies_differ", _REASON)
 
 
 def _leads_to(wanted: UUID | None, head: UUID | None, messages: dict[UUID, Message]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import msgspec
@@ -13,6 +13,10 @@ from turnlog.importers.conversation import Streamed
 from turnlog.importers.copilot_chat.notes import FORMAT
 from turnlog.importers.source.files import Unreadable, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
+from turnlog.importers.source.rows import Place
+
+CHUNKS: Final[Place] = ("message", "rich_type", "data", "chunks")
+"""What of a large message is not decoded before it is read."""
 
 Layout = Literal["whole", "pool", "designed", "session"]
 
@@ -34,7 +38,8 @@ class Node(msgspec.Struct, frozen=True):
 class Found(msgspec.Struct, frozen=True):
     """A context as a layout found it. ``nodes`` are read one at a time, and may be unreadable.
 
-    ``beside``: files that say more of it, but are no message's own.
+    ``beside``: files that say more of it, but are no message's own. ``untaken``: filled with the messages
+    that cannot be taken, each as it stands there.
     """
 
     id: UUID
@@ -46,6 +51,7 @@ class Found(msgspec.Struct, frozen=True):
     modified_us: Callable[[], int | None]
     notes: Notes
     beside: tuple[str, ...] = ()
+    untaken: dict[UUID, Json] = {}
 
 
 def message_id_of(context_id: UUID, key: str) -> UUID:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, Literal
 from uuid import UUID
 
-from turnlog.importers.copilot_chat.found import Found, Layout, Node
+from turnlog.importers.copilot_chat.found import CHUNKS, Found, Layout, Node
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, text_of
 from turnlog.importers.copilot_chat.streams import ROWS
 from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
@@ -20,10 +20,9 @@ Kind = Literal["context", "designed", "session", "other"]
 MESSAGES: Final[Place] = ("message_pool", None)
 """What of a large context is not decoded before it is read, message by message."""
 
-_CHUNKS: Final[Place] = ("message", "rich_type", "data", "chunks")
-_ROWED: Final = Rowed(_CHUNKS, ROWS)
+_ROWED: Final = Rowed(CHUNKS, ROWS)
 
-MESSAGES_ROWED: Final = Rowed((*MESSAGES, *_CHUNKS), ROWS)
+MESSAGES_ROWED: Final = Rowed((*MESSAGES, *CHUNKS), ROWS)
 """Where the chunks of a context stand."""
 
 _POOL = "messages_pool"
@@ -102,21 +101,25 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
             if isinstance(value, Left):
-                value = value.value(_CHUNKS, _ROWED)
+                value = value.value(CHUNKS, _ROWED)
             yield Node(key, value, name, f"$.message_pool.{key}")
         for path in pool:
             yield from _file(path, source)
 
-    return Found(
-        identity_of(document, name),
-        name,
-        layout,
-        document,
-        _branches(document, name, notes),
-        nodes(),
-        lambda: modified(document, name, source),
-        notes,
-    )
+    return found_of(document, name, layout, nodes(), lambda: modified(document, name, source), notes)
+
+
+def found_of(
+    document: dict[str, Any],
+    name: str,
+    layout: Layout,
+    nodes: Iterable[Node | Unreadable],
+    modified_us: Callable[[], int | None],
+    notes: Notes,
+) -> Found:
+    """A context of its document and its messages."""
+    branches = _branches(document, name, notes)
+    return Found(identity_of(document, name), name, layout, document, branches, nodes, modified_us, notes)
 
 
 def _enumerate_nodes(items: list[Any]) -> Iterator[tuple[str, Any]]:
@@ -213,7 +216,7 @@ def _file(path: str, source: Source, entry: dict[str, Any] | None = None) -> Ite
     if not path.endswith(".json"):
         return
     try:
-        value = source.json(path, _CHUNKS, _ROWED)
+        value = source.json(path, CHUNKS, _ROWED)
     except Unreadable as error:
         yield error
         return

@@ -20,6 +20,7 @@ from eventstore.store import EventStore
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.job.differences import Difference
+from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.reading import Batch, batches, files_of, read
 from turnlog.importers.job.recording import copies_in, digest_of
@@ -55,7 +56,8 @@ class Settings(msgspec.Struct, frozen=True):
 class _Work(msgspec.Struct):
     """One conversation on its way; ``source_id`` is its id in the source, ``bytes`` what it takes, roughly.
 
-    ``compared``: with all that was there, when nothing is new in it.
+    ``compared``: with all that was there, when nothing is new in it. ``explained``: what differs only because
+    it is an export of the context.
     """
 
     conversation: Conversation
@@ -68,6 +70,11 @@ class _Work(msgspec.Struct):
     version: int = 0
     error: Failure | None = None
     differences: list[Difference] = []
+    explained: frozenset[Place] = frozenset()
+
+    def unexplained(self, compared: Compared) -> list[Difference]:
+        """The differences that exporting the context does not account for."""
+        return [d for d in compared.differences if (d.message_id, d.field) not in self.explained]
 
     @property
     def status(self) -> Status:
@@ -148,6 +155,8 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
     if work.version:
         return
     compared = await compare(log, conversation, workspace=settings.workspace, before=version)
+    work.explained = await explained(log, conversation, compared)
+    compared = compared._replace(differences=work.unexplained(compared))
     work.plan = await _found(work, partial(plan_later, conversation, compared, settings.run))
     work.compared = compared
     work.before, work.version = version, version
@@ -189,7 +198,7 @@ async def _verify(log: Turnlog, work: _Work, settings: Settings) -> None:
     except TurnlogError as error:
         work.error = Failure(error.code, error.message)
         return
-    work.differences = compared.differences
+    work.differences = work.unexplained(compared)
 
 
 def _line_of(work: _Work, *, dry: bool) -> ContextLine:

@@ -134,7 +134,7 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     if not missing and (is_older or not _says_more(conversation, compared)):
         return None
     heads = dict(state.branches)
-    unknown = {d.field for d in differences}
+    unknown = {d.field for d in differences if d.message_id is None or d.message_id in missing}
     kept = [
         CustomRecorded(each.name, each.data)
         for number, each in enumerate(conversation.kept)

@@ -10,9 +10,10 @@ from msgspec.structs import replace
 from eventstore.content import Json
 from eventstore.events import ContextDeleted
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation
+from turnlog.importers.conversation import Conversation, Kept
 from turnlog.importers.job.recording import IMPORT
 from turnlog.importers.source.files import stable_id
+from turnlog.importers.source.kept import owner_of, renamed
 
 UNDONE: Final = "import_undone"
 """Begins the reason of a deletion by which an import was undone; the run follows."""
@@ -50,6 +51,10 @@ def _renamed(conversation: Conversation, number: int) -> Conversation:
     def maybe_new(old: UUID | None) -> UUID | None:
         return None if old is None else new(old)
 
+    def of_new(fact: Kept) -> Kept:
+        owner = owner_of(fact.name, fact.data)
+        return fact if owner is None else renamed(fact, new(owner))
+
     noted = conversation.attributes.get(IMPORT)
     kept = cast("dict[str, Json]", noted) if isinstance(noted, dict) else {}
     return replace(
@@ -60,5 +65,6 @@ def _renamed(conversation: Conversation, number: int) -> Conversation:
             for message in conversation.messages
         ),
         branches={name: maybe_new(head) for name, head in conversation.branches.items()},
+        kept=tuple(map(of_new, conversation.kept)),
         attributes=conversation.attributes | {IMPORT: kept | {SOURCE_ID: str(conversation.id)}},
     )

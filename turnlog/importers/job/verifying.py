@@ -32,6 +32,7 @@ from turnlog.importers.job.recording import (
     without_copies,
 )
 from turnlog.importers.job.streams import compare_stream
+from turnlog.importers.source.kept import in_force, owner_of
 
 PAGE_MESSAGES: Final = 1_000
 
@@ -191,14 +192,14 @@ def _portions(there: list[tuple[Message, bool, int]]) -> Iterator[list[tuple[Mes
 
 
 def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
-    """Each fact that was kept is there; and in a context that came with this copy, in its order."""
-    there = events.kept
+    """Each fact is there: in the order of the copy that the context came with; later, as the last word."""
+    there = in_force(events.kept) if is_later else events.kept
     if not is_later and len(there) != len(conversation.kept):
         findings.add(None, "kept", f"{len(conversation.kept)} facts", f"{len(there)} facts")
     for number, kept in enumerate(conversation.kept):
         candidates = there if is_later else there[number : number + 1]
         if not any(kept.name == name and same_json(kept.data, data) for name, data in candidates):
-            findings.add(None, f"kept/{number}", [kept.name, kept.data], candidates[:1])
+            findings.add(owner_of(kept.name, kept.data), f"kept/{number}", kept.data, candidates[:1])
 
 
 def _compare_order(conversation: Conversation, added: list[UUID], findings: Findings) -> None:

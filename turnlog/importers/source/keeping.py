@@ -11,7 +11,17 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from eventstore.content import DataPart, Json, Part, TextPart
+from eventstore.limits import JSON_DEPTH_MAX
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
+from turnlog.importers.source.kept import (
+    PIECE_CHARACTERS,
+    TAGS_PLACE,
+    cuts_place,
+    facts_of,
+    inside,
+    message_place,
+    stand_in,
+)
 
 DEPTH_MAX: Final = 40
 """Levels of a kept value. With what it lies in they stay below ``limits.JSON_DEPTH_MAX``."""
@@ -38,13 +48,7 @@ _LONG_CHARACTERS: Final = 1_024
 _MEMBER_BYTES_MIN: Final = 512
 """Members below this stay: what would stand in their place is hardly smaller."""
 
-_PIECE_CHARACTERS: Final = 1024 * 1024
-"""Of a kept text in one event: at most 4 MiB, half of what an event can have."""
-
 _DELTA: Final = attrgetter("delta")
-
-KEPT: Final = "import.kept"
-"""The name of the custom events that hold what attributes cannot."""
 
 
 def plain(value: Json, depth: int = DEPTH_MAX) -> Json:
@@ -93,15 +97,22 @@ def fitted(conversation: Conversation) -> Conversation:
 
 def _fit_tags(tags: tuple[str, ...], kept: list[Kept]) -> tuple[str, ...]:
     """The first tags, as many as there is room for; then all of them are kept beside."""
+    fitting = fit_tags(tags)
+    if fitting is not tags:
+        kept += facts_of(TAGS_PLACE, list(tags))
+    return fitting
+
+
+def fit_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """All tags, or if there is no room for them the first ones."""
     if _size(tags) <= _TAGS_BYTES_MAX:
         return tags
-    kept += _pieces("$.tags", list(tags))
     sizes = accumulate(_size(tag) for tag in tags)
     return tags[: sum(size <= _TAGS_BYTES_MAX - _MEMBER_BYTES_MIN for size in sizes)]
 
 
 def _fit_message(message: Message, kept: list[Kept]) -> Message:
-    place, streamed = f"$.messages.{message.id}", message.streamed
+    place, streamed = message_place(message.id), message.streamed
     parts = _fit_parts(message.parts, f"{place}.parts", kept)
     room = _EVENT_BYTES_MAX - _size(parts)
     metadata = _fit_member("metadata", message.metadata, room, place, kept)
@@ -113,20 +124,22 @@ def _fit_message(message: Message, kept: list[Kept]) -> Message:
 
 
 def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
-    """A chunk that no event can hold becomes several of the same time."""
+    """A chunk that no event can hold becomes several of the same time; which those are is kept."""
     usage = _fit_member("usage", streamed.usage, _MEMBER_BYTES_MAX, place, kept)
     error = _fit_member("error", streamed.error, _MEMBER_BYTES_MAX, place, kept)
     chunks = streamed.chunks
-    if max(map(len, map(_DELTA, chunks)), default=0) > _PIECE_CHARACTERS:
-        chunks = tuple([piece for chunk in chunks for piece in _cut(chunk)])
+    if max(map(len, map(_DELTA, chunks)), default=0) > PIECE_CHARACTERS:
+        cut = [list(_cut(chunk)) for chunk in chunks]
+        kept += facts_of(cuts_place(place), list(map(len, cut)))
+        chunks = tuple([piece for pieces in cut for piece in pieces])
     elif usage is streamed.usage and error is streamed.error:
         return streamed
     return msgspec.structs.replace(streamed, chunks=chunks, usage=usage, error=error)
 
 
 def _cut(chunk: Chunk) -> Iterator[Chunk]:
-    for start in range(0, max(len(chunk.delta), 1), _PIECE_CHARACTERS):
-        yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + _PIECE_CHARACTERS])
+    for start in range(0, max(len(chunk.delta), 1), PIECE_CHARACTERS):
+        yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + PIECE_CHARACTERS])
 
 
 def _fit_parts(parts: tuple[Part, ...], place: str, kept: list[Kept]) -> tuple[Part, ...]:
@@ -138,9 +151,9 @@ def _fit_parts(parts: tuple[Part, ...], place: str, kept: list[Kept]) -> tuple[P
     for index in sorted(range(len(parts)), key=lambda index: -sizes[index]):
         if size <= _PARTS_BYTES_MAX:
             break
-        part, where = parts[index], f"{place}[{index}]"
-        kept += _pieces(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part))
-        fitting[index] = DataPart({"kept": where, "bytes": sizes[index]})
+        part, where = parts[index], inside(place, index)
+        kept += facts_of(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part))
+        fitting[index] = DataPart(stand_in(where, sizes[index]))
         size += _size(fitting[index]) - sizes[index]
     return tuple(fitting)
 
@@ -163,13 +176,13 @@ def fit(
     if size <= bytes_max:
         return attributes, ()
     kept: list[Kept] = []
-    attributes = plain(attributes)  # a copy that can be cut
+    attributes = plain(attributes, JSON_DEPTH_MAX)  # a copy that can be cut
     for find in (_long_texts, _inner_members, _members):
         for found in sorted(find(attributes, place), key=lambda found: -found.bytes_):
             if size <= bytes_max:
                 return attributes, tuple(kept)
-            kept += _pieces(found.place, found.holder[found.key])
-            found.holder[found.key] = {"kept": found.place, "bytes": found.bytes_}
+            kept += facts_of(found.place, found.holder[found.key])
+            found.holder[found.key] = stand_in(found.place, found.bytes_)
             size += _size(found.holder[found.key]) - found.bytes_
         size = _size(attributes)
     return attributes, tuple(kept)
@@ -189,10 +202,10 @@ def _size(value: object) -> int:
 def _long_texts(value: Json, place: str) -> Iterator[_Found]:
     if isinstance(value, dict):
         for name, member in cast("dict[str, Json]", value).items():
-            yield from _long_text(value, name, member, f"{place}.{name}")
+            yield from _long_text(value, name, member, inside(place, name))
     elif isinstance(value, list):
         for index, item in enumerate(cast("list[Json]", value)):
-            yield from _long_text(value, index, item, f"{place}[{index}]")
+            yield from _long_text(value, index, item, inside(place, index))
 
 
 def _long_text(holder: Any, key: str | int, value: Json, place: str) -> Iterator[_Found]:
@@ -205,22 +218,12 @@ def _long_text(holder: Any, key: str | int, value: Json, place: str) -> Iterator
 def _inner_members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if isinstance(member, dict):
-            yield from _members(cast("dict[str, Json]", member), f"{place}.{name}")
+            yield from _members(cast("dict[str, Json]", member), inside(place, name))
         elif (size := _size(member)) >= _MEMBER_BYTES_MIN:
-            yield _Found(size, value, name, f"{place}.{name}")
+            yield _Found(size, value, name, inside(place, name))
 
 
 def _members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if name != "import" and (size := _size(member)) >= _MEMBER_BYTES_MIN:
-            yield _Found(size, value, name, f"{place}.{name}")
-
-
-def _pieces(place: str, value: Json) -> Iterator[Kept]:
-    form = "text" if isinstance(value, str) else "json"
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    count = -(-len(text) // _PIECE_CHARACTERS)
-    for index in range(count):
-        cut = text[index * _PIECE_CHARACTERS : (index + 1) * _PIECE_CHARACTERS]
-        data = {"place": place, "form": form, "piece": index + 1, "pieces": count, "text": cut}
-        yield Kept(KEPT, data)
+            yield _Found(size, value, name, inside(place, name))

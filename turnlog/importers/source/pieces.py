@@ -61,6 +61,16 @@ def opened(value: Any) -> Any:
     return value.value() if isinstance(value, (Left, Rows)) else value
 
 
+def opened_at(value: Any, place: Place) -> Any:
+    """A value of which what is at a place may have been left, decoded."""
+    holder = value
+    for name in place[:-1]:
+        holder = cast("dict[str, Any]", holder).get(name or "") if isinstance(holder, dict) else None
+    if isinstance(holder, dict) and place[-1] in holder:
+        holder[place[-1]] = opened(holder[place[-1]])
+    return value
+
+
 def decode(name: str, text: bytes, left: Place = (), rowed: Rowed | None = None) -> Any:
     """The value of a JSON text, of which ``name`` is the file's; in a large one the values at ``left`` are
     ``Left``, in another there are ``Rows`` where it is ``rowed``.
