@@ -10,14 +10,15 @@ from serving import Served
 
 from eventstore.errors import NotFound, Refused
 from turnlog.service import access
-from turnlog.service.access import Access, Workspaces
+from turnlog.service.access import Access, Admission, Workspaces
 from turnlog.service.keys import ANYBODY, Key
 
 
 def holder(served: Served, workspace: str | None) -> Access:
     """The log as one of a workspace sees it."""
     key = Key("0badcafe", None, workspace, "writer", 0)
-    return Access(served.service.log, key, Workspaces(served.service.log.store.log))
+    log, limits = served.service.log, served.service.settings.limits
+    return Access(log, key, Workspaces(log.store.log), Admission(log, served.service.gate, limits))
 
 
 @pytest.fixture

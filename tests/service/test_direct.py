@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Final, cast
 from uuid import UUID, uuid4
 
 import msgspec
 import pytest
 from raw import Raw, RawAnswer, connection, request
-from serving import SECONDS, Served
+from serving import SECONDS, Served, new_key, serving
 from structlog.testing import capture_logs
 
-from turnlog.service.direct import DirectProtocol
+from eventstore.units import wall_clock_us
+from turnlog.service.direct import Direct, DirectProtocol
+from turnlog.service.key_file import revoke_key
 
 PATH: Final = "/api/commits"
 CREATED: Final[dict[str, Any]] = {"type": "context.created"}
@@ -124,17 +128,87 @@ async def test_what_is_not_plain_goes_through_the_framework(
     assert not ways
 
 
-async def test_a_body_that_never_comes_is_logged_as_not_answered(served: Served) -> None:
+async def test_a_body_that_does_not_go_on_is_refused_and_logged_so(data_dir: Path) -> None:
+    with capture_logs() as lines:
+        async with serving(data_dir, limits__idle_seconds_max=1) as served, connection(served) as raw:
+            await raw.send(commit(uuid4())[:-10])
+            await raw.refused(408, "invalid_request")
+            assert (await served.json("GET", "/api/log/head"))["position"] == 0
+    assert [line["status"] for line in lines if line.get("route") == PATH] == [408]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_a_body_that_never_comes_is_told_why_at_the_end_of_the_service(
+    data_dir: Path, path: str
+) -> None:
+    with capture_logs() as lines:
+        async with serving(data_dir, shutdown_grace_seconds=0.1) as served, connection(served) as raw:
+            await raw.send(commit(uuid4())[:-10].replace(PATH.encode(), path.encode()))
+            await raw_ping(served)
+            served.server.stop()
+            await raw.refused(503, "shutting_down")
+    assert len([line for line in lines if line.get("route") == PATH]) == 1
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_a_key_that_ends_before_the_body_does_writes_nothing(data_dir: Path, path: str) -> None:
+    key, text = new_key(data_dir, "writer")
+    async with serving(data_dir) as served, connection(served) as raw:
+        whole = commit(uuid4(), x_api_key=text).replace(PATH.encode(), path.encode())
+        await raw.send(whole[:-10])
+        await raw_ping(served)
+        revoke_key(data_dir, key.id, now=wall_clock_us())
+        served.service.keyring.refresh()
+        await raw.send(whole[-10:])
+        answer = await raw.answer()
+        assert (answer.status, answer.problem["code"]) == (401, "key_revoked")
+        assert served.service.log.store.acknowledged == 0
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_what_comes_at_once_is_bounded_too(data_dir: Path, path: str) -> None:
+    async with serving(data_dir, limits__inbox_requests_max=2) as served, AsyncExitStack() as stack:
+        raws = [await stack.enter_async_context(connection(served)) for _ in range(20)]
+        for raw in raws:
+            await ping(raw)
+        for raw in raws:  # all of them before the service looks
+            await raw.send(commit(uuid4()).replace(PATH.encode(), path.encode()))
+        answers = [await raw.answer() for raw in raws]
+    refused = [answer for answer in answers if answer.status == 503]
+    assert len(refused) == 18
+    assert {(a.problem["code"], a.headers["retry-after"]) for a in refused} == {("overloaded", "1")}
+
+
+async def test_a_connection_keeps_nothing_of_a_body(served: Served) -> None:
+    async with connection(served) as raw:
+        await raw.send(
+            commit(uuid4(), CREATED, {"type": "custom.recorded", "name": "x", "data": "a" * 9_000})
+        )
+        assert placed(await raw.answer()) == (201, 1)
+        cycles: list[Any] = [cast("Any", each).cycle for each in served.server.server_state.connections]
+        assert [len(cycle.body) for cycle in cycles if isinstance(cycle, Direct)] == [0]
+
+
+async def test_a_defect_closes_the_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> None:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(served.service.app.appending, "answer", broken)
     with capture_logs() as lines:
         async with connection(served) as raw:
-            await raw.send(commit(uuid4())[:-10])
-            await raw_ping(served)
-        async with asyncio.timeout(SECONDS):
-            while not [line for line in lines if line.get("route") == PATH]:
-                await raw_ping(served)
-    (line,) = (line for line in lines if line.get("route") == PATH)
-    assert (line["status"], line["sent_bytes"]) == (0, 0)
-    assert (await served.json("GET", "/api/log/head"))["position"] == 0
+            await raw.send(commit(uuid4()))
+            assert await raw.rest() == b""
+    assert [line["event"] for line in lines] == ["request_failed", "request"]
+
+
+@pytest.mark.parametrize("path", [PATH, f"{PATH}/"])
+async def test_trailers_are_no_headers(served: Served, path: str) -> None:
+    head, _, body = commit(uuid4()).replace(PATH.encode(), path.encode()).partition(b"\r\n\r\n")
+    head = head.replace(b"content-length: %d" % len(body), b"transfer-encoding: chunked")
+    trailers = b'if-match: "77"\r\norigin: http://elsewhere.example\r\nexpect: 100-continue\r\n'
+    async with connection(served) as raw:
+        await raw.send(b"%b\r\n\r\n%x\r\n%b\r\n0\r\n%b\r\n" % (head, len(body), body, trailers))
+        assert placed(await raw.answer()) == (201, 1)
 
 
 async def test_a_body_on_its_way_is_waited_for_at_the_end_of_the_service(served: Served) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from raw import Raw, connection, request
 from serving import SECONDS, Served, serving
+
+from turnlog.service.protocol import Gathered, OneByOne
 
 HEADER_BYTES: Final = 1_024
 ENDLESS: Final = 4 * 1024 * 1024
@@ -139,3 +141,64 @@ async def test_a_quiet_stream_is_no_silent_connection(data_dir: Path) -> None:
             assert await silent.rest() == b""
         for _ in range(3):
             await quiet.until(b":")
+
+
+@pytest.mark.parametrize("path", ["/api/contexts", "/api/commits"])
+async def test_a_body_is_never_read_as_a_request(served: Served, path: str) -> None:
+    asks: Any = {"connection": "upgrade", "upgrade": "h2c"}
+    async with connection(served) as raw:
+        await raw.send(request("GET", "/healthz", **asks))
+        assert (await raw.answer()).status == 200  # there is nothing else, and nothing was lost
+    async with connection(served) as raw:
+        await raw.send(request("POST", path, b"", **asks).replace(b"length: 0", b"length: 40"))
+        await raw.send(request("GET", "/api/log/head"))
+        await raw.refused(400, "invalid_header")
+
+
+async def test_so_many_requests_may_wait_on_a_connection(data_dir: Path) -> None:
+    async with serving(data_dir, limits__requests_queued_max=10) as served:
+        async with connection(served) as raw:
+            await raw.send(request("GET", "/healthz") * 10)
+            assert [(await raw.answer()).status for _ in range(10)] == [200] * 10
+        async with connection(served) as raw:
+            await raw.send(request("GET", "/healthz") * 100)
+            assert (await raw.rest()).count(b"HTTP/1.1") <= 11
+
+
+def test_nothing_is_read_while_a_request_waits() -> None:
+    transport = Transport()
+    waiting = ["a request"]
+    flow = OneByOne(cast("asyncio.Transport", transport), waiting)
+    flow.pause_reading()
+    flow.resume_reading()
+    assert transport.done == ["pause_reading"]
+    waiting.clear()
+    flow.resume_reading()
+    assert transport.done == ["pause_reading", "resume_reading"]
+
+
+def test_to_a_connection_that_is_gone_nothing_is_written() -> None:
+    loop = asyncio.new_event_loop()
+    transport = Transport(closing=True)
+    gathered = Gathered(cast("asyncio.Transport", transport), loop)
+    gathered.write(b"late")
+    gathered.close()
+    loop.close()
+    assert transport.done == ["close"]
+
+
+class Transport:
+    """Notes what is done with it."""
+
+    def __init__(self, *, closing: bool = False) -> None:
+        self.done: list[str] = []
+        self._closing = closing
+
+    def is_closing(self) -> bool:
+        return self._closing
+
+    def __getattr__(self, name: str) -> Any:
+        def noted(*_: object) -> None:
+            self.done.append(name)
+
+        return noted

@@ -84,12 +84,21 @@ class Workspaces:
 class Access:
     """The log as the holder of one key sees it."""
 
-    def __init__(self, log: Turnlog, key: Key, workspaces: Workspaces) -> None:
+    def __init__(self, log: Turnlog, key: Key, workspaces: Workspaces, admission: Admission) -> None:
         self.log: Turnlog = log
         self.key: Key = key
         self.position: int = log.store.acknowledged
         """What every answer knows of: what was durable when it was asked for, unless less was asked for."""
         self._workspaces = workspaces
+        self._admission = admission
+
+    def check_key(self) -> None:
+        """Raise ``KeyRefused`` when the key opens nothing any more: a body may come long after it."""
+        self._admission.check_key(self.key)
+
+    def check_room(self) -> None:
+        """Right before an append: raise ``Unavailable`` (``overloaded``) when it would wait for too long."""
+        self._admission.check_inbox()
 
     @property
     def workspace(self) -> str | None:
@@ -117,6 +126,7 @@ class Access:
     async def append(self, headers: Mapping[str, str], context_id: UUID, *events: Record) -> Answer[Written]:
         """Append to a context under the conditions of the request's headers."""
         context = self.context(context_id)
+        self.check_room()
         committed = await context.append(
             *events, expected_version=expected_version(headers), commit_id=commit_id(headers)
         )
@@ -135,6 +145,7 @@ class Access:
         """
         expected, key = expected_version(headers), commit_id(headers)
         state = await context.state()
+        self.check_room()
         try:
             return await context.append(*events(state), expected_version=expected, commit_id=key)
         except Refused as refused:
@@ -202,10 +213,14 @@ class Admission:
                 "workspace_not_allowed", "this tells of all workspaces, and the key is for one of them"
             )
         if needed == "writer":
-            self._check_inbox()
-        return Access(self._log, key, self._workspaces)
+            self.check_inbox()
+        return Access(self._log, key, self._workspaces, self)
 
-    def _check_inbox(self) -> None:
+    def check_key(self, key: Key) -> None:
+        """Raise ``KeyRefused`` when it opens nothing any more."""
+        self._gate.check_live(key)
+
+    def check_inbox(self) -> None:
         """Refuse what would wait for the writer for too long: who waits outside costs nothing."""
         requests, size = self._log.store.waiting()
         if requests >= self._limits.inbox_requests_max or size >= self._limits.inbox_bytes_max:

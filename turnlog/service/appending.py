@@ -15,7 +15,7 @@ from eventstore.errors import TurnlogError
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER, outcome
-from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, check_depth
+from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, check_depth
 from turnlog.service.edge import Ledger, head_of, now, request_id_of
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
@@ -86,14 +86,15 @@ class Appending:
     def commit(self, admitted: Admitted, body: bytes) -> AppendCommit | None:
         """What its body asks for; None when it is to be refused."""
         try:
+            admitted.access.check_key()
             commit = (_msgpack if admitted.packed else _json).decode(body)
             check_depth(msgspec.json.encode(commit) if admitted.packed else body, self._limits.json_depth_max)
-        except (TurnlogError, *UNREADABLE):
+        except Exception:  # whatever it is, the framework says it
             return None
         return commit
 
     async def answer(self, admitted: Admitted, commit: AppendCommit) -> Answered:
-        """Append, and say how it went. Raises nothing but a cancellation."""
+        """Append, and say how it went."""
         try:
             committed = await append(
                 admitted.access, admitted.headers, commit, self._limits.commit_events_max
@@ -106,9 +107,8 @@ class Appending:
         position, version = (_POSITION, b"%d" % committed.position), (b"etag", b'"%d"' % committed.version)
         return _answered(admitted, CREATED, (position, version, _JSON), body)
 
-    def tell(self, admitted: Admitted, answered: Answered | None) -> None:
-        """The request is over; None: it was not answered."""
-        status, sent = (0, 0) if answered is None else (answered.status, len(answered.body))
+    def tell(self, admitted: Admitted, status: int, sent: int = 0) -> None:
+        """The request is over; ``status`` is 0 when it was not answered, ``sent`` the bytes of the body."""
         self._ledger.tell(
             "POST", PATH, status, sent, admitted.start, admitted.request_id, admitted.access.key
         )

@@ -17,6 +17,7 @@ from litestar import Request
 from litestar.exceptions import InternalServerException
 
 from eventstore.errors import Refused
+from turnlog.service.access import Access
 from turnlog.service.choices import allowed
 from turnlog.service.settings import Limits
 
@@ -55,10 +56,13 @@ class TypedRequest(Request[Any, Any, Any]):
     _taken: bytes | None = None
 
     async def body(self) -> bytes:
-        """All of it. Raises ``Refused`` (``body_too_large``) as soon as it is, before it is all there."""
+        """All of it. Raises ``Refused``: ``body_too_large`` before it is all there, or what ends its key."""
         if self._taken is None:
             limits: Limits = self.state.limits
             self._taken = await self._whole(limits.body_bytes_max)
+            access: Access | None = self.scope["state"].get("access")
+            if access is not None:
+                access.check_key()
         return self._taken
 
     async def json(self) -> Any:

@@ -6,11 +6,13 @@ That way takes longer than the append: a scope, a task, an event and four messag
 from __future__ import annotations
 
 import asyncio
+from http import HTTPStatus
 from typing import Final, cast
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from turnlog.service.appending import PATH, Admitted, Appending
+from turnlog.service.problems import defect
 from turnlog.service.requests import AppendCommit
 
 _URL: Final = PATH.encode()
@@ -30,8 +32,7 @@ class Direct:
         self.response_started = False
         self.response_complete = False
         self.disconnected = False
-        self.pieces: list[bytes] = []
-        self.size = 0
+        self.body = bytearray()
 
 
 class DirectProtocol(HttpToolsProtocol):
@@ -75,9 +76,8 @@ class DirectProtocol(HttpToolsProtocol):
         if direct is None:
             super().on_body(body)
             return
-        direct.pieces.append(body)
-        direct.size += len(body)
-        if direct.size > self.appending.body_bytes_max:
+        direct.body += body
+        if len(direct.body) > self.appending.body_bytes_max:
             self._hand_on(direct)
 
     def on_message_complete(self) -> None:
@@ -86,39 +86,50 @@ class DirectProtocol(HttpToolsProtocol):
         if direct is None:
             super().on_message_complete()
             return
-        commit = self.appending.commit(direct.admitted, b"".join(direct.pieces))
+        commit = self.appending.commit(direct.admitted, bytes(direct.body))
         if commit is None:
             self._hand_on(direct)
             super().on_message_complete()
             return
-        self._direct = None
+        self._direct, direct.body = None, bytearray()  # the connection remembers its last request
         task = self.loop.create_task(self._answer(direct, commit))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side is gone, perhaps before its body was here."""
-        if self._direct is not None:
-            self.appending.tell(self._direct.admitted, None)
+        self.refused(HTTPStatus.BAD_REQUEST, 0)
         super().connection_lost(exc)
 
     def _hand_on(self, direct: Direct) -> None:
         """Take the long way after all, with what was read."""
         self._direct, self.cycle = None, cast("RequestResponseCycle", None)
+        cast("dict[str, dict[str, object]]", self.scope)["state"]["start"] = direct.admitted.start
         super().on_headers_complete()
         self.cycle.keep_alive = direct.keep_alive
-        super().on_body(b"".join(direct.pieces))
+        super().on_body(bytes(direct.body))
+
+    def refused(self, status: int, sent: int) -> None:
+        """The one whose body is being read was answered after all, or could not be."""
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            self.appending.tell(direct.admitted, status, sent)
 
     async def _answer(self, direct: Direct, commit: AppendCommit) -> None:
-        answered = None
+        status, sent = 0, 0
         try:
             answered = await self.appending.answer(direct.admitted, commit)
             if self.flow.write_paused:
                 await self.flow.drain()
+            status, sent = answered.status, len(answered.body)
             if not self.transport.is_closing():
                 self._send(direct, STATUS_LINE[answered.status], answered.head, answered.body)
+        except Exception as error:
+            defect(error, route=PATH)
         finally:
-            self.appending.tell(direct.admitted, answered)
+            self.appending.tell(direct.admitted, status, sent)
+            if not direct.response_complete:
+                self.transport.close()  # or who asked would wait for ever
 
     def _send(self, direct: Direct, status_line: bytes, head: bytes, body: bytes) -> None:
         defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]

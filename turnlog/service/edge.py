@@ -81,7 +81,8 @@ class Edge:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        start, request_id = now(), request_id_of(scope["headers"])
+        start: float = scope["state"].pop("start", None) or now()  # that of one whose connection has read it
+        request_id = request_id_of(scope["headers"])
         status, sent = 0, 0
         scope["state"].update(self._state)
 

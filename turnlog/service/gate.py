@@ -58,6 +58,13 @@ class Gate:
         """Whether a key still opens anything, and if not, why."""
         return self._keyring.state(key_id, self._clock())
 
+    def check_live(self, key: Key) -> None:
+        """Raise ``KeyRefused`` for a key that was revoked or has expired since it let somebody in."""
+        state = self.state(key.id)
+        if state != "live":
+            what = "was revoked" if state == "revoked" else "has expired"
+            raise refusal(f"key_{state}", f"the key {what}", state, key.id)
+
     def ticket(self, key: Key, path: str) -> tuple[str, int]:
         """A ticket for one request of a path, and when it expires. Raises ``Unavailable``."""
         now = self._clock()

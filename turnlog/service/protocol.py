@@ -6,10 +6,12 @@ uvicorn's protocol limits none of these but the time between two requests.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sized
 from typing import Any, Final, cast
 
 import msgspec
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from turnlog.service.appending import Appending
@@ -31,6 +33,7 @@ class LimitedProtocol(DirectProtocol):
         super().connection_made(
             cast("asyncio.Transport", Gathered(cast("asyncio.Transport", transport), self.loop))
         )
+        self.flow = OneByOne(self.transport, self.pipeline)
         self._header_bytes = self._untold_bytes = 0
         self._heard = self._taken = self.loop.time()
         self._waiting = 0
@@ -68,13 +71,24 @@ class LimitedProtocol(DirectProtocol):
         self._header_bytes += len(name) + len(value) + 4
         if self._header_bytes > self.limits.header_bytes_max:
             self._refuse_headers()
+        if self._begun is None:
+            return  # a trailer: no header, or what it says would depend on how the packets fall
         if not self.transport.is_closing():
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The request can be answered."""
         self._begun, self._untold_bytes = None, 0
-        if not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        assert self.parser is not None, "it calls this"
+        if self.parser.should_upgrade() and self._has_body():
+            # The parser skips the body then, and what is in it would be read as requests.
+            self._refuse("invalid_header", "Upgrade: there is nothing else here, and this request has a body")
+        elif len(self.pipeline) >= self.limits.requests_queued_max:
+            most = self.limits.requests_queued_max
+            self._refuse("too_many_connections", f"{most} requests wait on this connection", status=503)
+        else:
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -98,9 +112,21 @@ class LimitedProtocol(DirectProtocol):
         """Refuse what is no HTTP."""
         self._refuse("invalid_request", msg)
 
+    def _has_body(self) -> bool:
+        lengths = [value for name, value in self.headers if name == b"content-length"]
+        return any(length != b"0" for length in lengths) or b"transfer-encoding" in dict(self.headers)
+
     def _refuse_headers(self) -> None:
         most = self.limits.header_bytes_max
         self._refuse("invalid_header", f"the headers are more than {most} bytes", status=431)
+
+    def end(self) -> None:
+        """End it, with a word where one is owed and can be said: the service stops."""
+        self._refuse("shutting_down", "the service is stopping")
+
+    def cut_off(self) -> None:
+        """End it without a word."""
+        self.transport.abort()
 
     def check(self, now: float) -> None:
         """End the connection when it is silent for too long where it should speak, or takes nothing."""
@@ -156,7 +182,7 @@ class LimitedProtocol(DirectProtocol):
             return
         body, request_id = problem_of(code, detail, status=status), new_request_id()
         if not self._owes_another():
-            self.transport.write(self._refusal(body, request_id))
+            self.refused(int(str(body["status"])), self._say(body, request_id))
         self.transport.close()
         _logger.info("connection_refused", request_id=request_id.decode(), code=code, status=body["status"])
 
@@ -168,13 +194,28 @@ class LimitedProtocol(DirectProtocol):
         cycle: Any = self.cycle
         return not in_body or cycle.response_started or bool(self.pipeline)
 
-    def _refusal(self, body: dict[str, object], request_id: bytes) -> bytes:
+    def _say(self, body: dict[str, object], request_id: bytes) -> int:
+        """Write the answer; how many bytes its body has."""
         encoded = msgspec.json.encode(body)
         headers = [(b"content-type", MEDIA_TYPE.encode()), (b"connection", b"close")]
         if body["code"] in WAITING:
             headers.append((b"retry-after", b"%d" % self.limits.retry_after_seconds))
         head = head_of(headers, len(encoded), request_id)
-        return STATUS_LINE[int(str(body["status"]))] + head + encoded
+        self.transport.write(STATUS_LINE[int(str(body["status"]))] + head + encoded)
+        return len(encoded)
+
+
+class OneByOne(FlowControl):
+    """Reads no further while requests wait for the one before: each answer would let in hundreds more."""
+
+    def __init__(self, transport: asyncio.Transport, waiting: Sized) -> None:
+        super().__init__(transport)
+        self._waiting = waiting
+
+    def resume_reading(self) -> None:
+        """Go on, when nothing waits."""
+        if not self._waiting:
+            super().resume_reading()
 
 
 class Gathered:
@@ -213,9 +254,9 @@ class Gathered:
         self._transport.abort()
 
     def _flush(self) -> None:
-        if self._gathered:
-            self._transport.write(b"".join(self._gathered))
-            self._gathered.clear()
+        gathered, self._gathered = self._gathered, []
+        if gathered and not self._transport.is_closing():
+            self._transport.write(b"".join(gathered))
 
 
 def limited(limits: Limits, appending: Appending) -> type[Any]:

@@ -36,6 +36,9 @@ from turnlog.service.tickets import Tickets
 
 TICK_SECONDS: Final = 0.1
 
+ENDING_TURNS: Final = 10
+"""Of the event loop, in which connections that are ended say their last words."""
+
 CHECK_TICKS: Final = 5
 """Between two looks at the connections for silence."""
 
@@ -144,7 +147,7 @@ class Server(uvicorn.Server):
         """End the streams, take no more, let requests finish; ask twice, and none is waited for."""
         if self.should_exit:
             for connection in list(self.server_state.connections):
-                cast("LimitedProtocol", connection).transport.abort()
+                cast("LimitedProtocol", connection).cut_off()
         self.should_exit = True
         self._stopping.set()
         self._service.streams.connections.stop()
@@ -168,6 +171,16 @@ class Server(uvicorn.Server):
             )
             if self._started is not None:
                 await self._started(address, log)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Give requests their time; whoever has not sent all of one by then is told why it ends."""
+        await super().shutdown(sockets)
+        for ending in (LimitedProtocol.end, LimitedProtocol.cut_off):
+            for connection in cast("list[LimitedProtocol]", list(self.server_state.connections)):
+                ending(connection)
+            for _ in range(ENDING_TURNS):
+                if self.server_state.connections or self.server_state.tasks:
+                    await asyncio.sleep(0)
 
     async def main_loop(self) -> None:
         """Tick until it is told to stop, and then end at once: uvicorn's own looks at its next tick."""

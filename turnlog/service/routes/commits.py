@@ -83,6 +83,7 @@ async def append(
             await anyio.lowlevel.checkpoint()
     if not access.sees(data.context_id):
         events = _creating(access, data.context_id, events)
+    access.check_room()
     return await access.log.store.append(
         data.context_id,
         events,
