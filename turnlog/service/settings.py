@@ -57,9 +57,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Open connections: 1,000 answers that stream at once, each with a producer and two readers, and a
     quarter for everything else. The process needs as many file descriptors."""
 
-    requests_queued_max: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
-    """Requests that wait on one connection for the answers before them, 3 KiB each. HTTP's clients send one
-    after another; who sends them ahead reads the answers meanwhile."""
+    requests_queued_max: Annotated[int, Meta(ge=1, le=100_000)] = 128
+    """Requests that wait on one connection for the answers before them; to read as many takes 5 ms. HTTP's
+    clients send one after another, and who sends more ahead is cut off."""
 
     subscribers_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 3_000
     """Open event streams of all keys: three quarters of the connections, so that requests find one."""
