@@ -23,8 +23,8 @@ from turnlog.dialects.sse_out import frames
 from turnlog.service.connections import Connection
 from turnlog.service.feeds import Feed, Feeds
 
-PAGE_CHUNKS: Final = 500
-"""Stored chunks that are read and sent at once, some 3 ms."""
+PAGE_CHUNKS: Final = 250
+"""Stored chunks that are read and sent at once, some 1.5 ms; a rebuild beside it makes it thrice as long."""
 
 SNAPSHOT_CHUNKS: Final = 4_000
 """Stored chunks that are read at once when they become one event."""
