@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from typing import Final
 
 SPANS_MAX: Final = 1_024
@@ -10,7 +11,7 @@ SPANS_MAX: Final = 1_024
 
 
 class News:
-    """Which kinds of events the newest commits hold. ``tell`` on the writer's thread, ``skip`` on another."""
+    """Which kinds of events the newest commits hold. ``tell`` on the writer's thread, ``skip`` on any."""
 
     def __init__(self) -> None:
         self._spans: deque[tuple[int, int, int]] = deque(maxlen=SPANS_MAX)
@@ -22,14 +23,13 @@ class News:
     def skip(self, position: int, goal: int, kinds: int) -> int:
         """The last position up to ``goal`` that is reached without meeting any of ``kinds``, as far as known.
 
-        What is passed is forgotten. A span that is lost, because the writer was faster, ends the skipping.
+        A span that is lost, because the writer was faster, ends the skipping.
         """
-        spans = self._spans
-        while spans:
-            after, reached, there = spans[0]
-            if reached > position:
+        with suppress(RuntimeError):  # the writer told of more in the middle of this: the next time is soon
+            for after, reached, there in self._spans:
+                if reached <= position:
+                    continue
                 if after > position or reached > goal or there & kinds:
                     break
                 position = reached
-            spans.popleft()
         return position

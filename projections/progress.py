@@ -45,6 +45,10 @@ class Progress:
         self.meters, self._failures, self._applied = meters, failures, applied
         self.applied_by_all = min(running, default=_NOTHING_WAITS)
 
+    def applied(self, names: tuple[str, ...]) -> int:
+        """How far all of these have come; -1 when one has nothing yet."""
+        return min(self._applied[name] for name in names)
+
     def known(self, name: str) -> str:
         """The same name. Raises ``NotFound`` (``unknown_projection``) when it is not configured."""
         if name not in self._applied:

@@ -144,10 +144,22 @@ class Runner:
             self._progress.known(name)
         if self._poller is not None:
             await self._poller.wait(position, names)
-        elif not self._progress.has_applied(position, names):
+        elif not self._progress.has_applied(position, names) and not self._is_passed(position, names):
             if position > self._durable and position > self._store.head().position:
                 raise position_not_found(position)
             await self._wait(partial(self._progress.has_applied, position, names))
+
+    def _is_passed(self, position: int, names: tuple[str, ...] | None) -> bool:
+        """Whether the thread has only to pass by what came since: the rows are those of ``position`` then.
+
+        While a model streams, nearly every reader finds it so, and no thread is waited for.
+        """
+        if not names or position > self._durable or self._error is not None or self._closing:
+            return False
+        kinds = 0
+        for name in names:
+            kinds |= self._views.projections[name].kinds
+        return self._following.news.skip(self._progress.applied(names), position, kinds) == position
 
     async def rebuild(self, name: str) -> None:
         """Begin to build a projection anew, beside its live rows; returns when that is durable.
