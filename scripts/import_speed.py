@@ -90,10 +90,11 @@ async def measure(source: Source, made: Made | None, directory: Path) -> None:
         summary = await run_import(log, order, backup, hear)
         seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    reader = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024  # 0 where none was worth it
     contexts, chunks = summary.contexts, summary.chunks
     print(f"{contexts:,} contexts: {seconds:.1f} s, {contexts / seconds:,.0f} a second,")
     print(f"{chunks / seconds:,.0f} chunks/s, {size / seconds / 1e6:.1f} MB/s of files,")
-    print(f"{summary.verified:,} verified; {peak:,.0f} MiB resident")
+    print(f"{summary.verified:,} verified; {peak:,.0f} MiB resident, {reader:,.0f} MiB where it is read")
 
 
 def main() -> None:

@@ -149,6 +149,7 @@ LAYERS: Final = (
     "turnlog.importers.job.deleting",
     "turnlog.importers.job.renaming",
     "turnlog.importers.job.reading",
+    "turnlog.importers.job.apart",
     "turnlog.exporters.folder",
     "turnlog.exporters.exported",
     "turnlog.exporters.restoring",

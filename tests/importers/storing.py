@@ -8,7 +8,8 @@ from worlds import World
 
 from eventstore.request import make_request
 from turnlog.importers.conversation import Conversation, Importer, Problem
-from turnlog.importers.job.planning import plan_new
+from turnlog.importers.job.planning import Plan, plan_new
+from turnlog.importers.job.recording import digest_of
 from turnlog.importers.source.files import Source
 
 
@@ -19,10 +20,15 @@ def read_with(importer: Importer, root: Path) -> tuple[list[Conversation], list[
     return found, [one for one in said if isinstance(one, Problem)]
 
 
+def first_plan(conversation: Conversation) -> Plan:
+    """What is appended of a conversation that the log does not have."""
+    return plan_new(conversation, digest_of(conversation)[0], None, "run")
+
+
 def check_storable(conversation: Conversation) -> None:
     """Raise if a commit of the conversation's would be refused."""
     world = World()
-    for append in plan_new(conversation, None, "run").appends:
+    for append in first_plan(conversation).appends:
         request = make_request(append, None)  # checks, encodes and measures
         world.append(*request.prepared.records, to=append.context_id)
     model = world.models[conversation.id]

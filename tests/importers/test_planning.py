@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 from conversations import START, conversation, identifier, streamed
 from msgspec.structs import replace
+from storing import first_plan
 
 import turnlog
 from eventstore.commits import Committed
@@ -31,8 +32,8 @@ from eventstore.events import (
 from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message
-from turnlog.importers.job.planning import Plan, plan_later, plan_new
-from turnlog.importers.job.recording import COMMIT_BYTES, copies_in
+from turnlog.importers.job.planning import Plan, plan_later
+from turnlog.importers.job.recording import COMMIT_BYTES, copies_in, digest_of
 from turnlog.importers.job.verifying import compare
 
 
@@ -60,13 +61,13 @@ async def append(log: Turnlog, plan: Plan) -> None:
 
 
 async def bring(log: Turnlog, copy: Conversation) -> None:
-    await append(log, plan_new(copy, None, "run"))
+    await append(log, first_plan(copy))
 
 
 async def later(log: Turnlog, copy: Conversation) -> Plan | None:
     """What a copy adds; it is appended too, and what then is not as the copy says is only its conflicts."""
     before = log.store.version_of(copy.id)
-    plan = plan_later(copy, await compare(log, copy, before=before), "again")
+    plan = plan_later(copy, digest_of(copy)[0], await compare(log, copy, before=before), "again")
     if plan is not None:
         await append(log, plan)
         after = await compare(log, copy, before=before, version=plan.version)
@@ -89,7 +90,7 @@ def more(copy: Conversation, *texts: str, branch: str = "main", parent: UUID | N
 
 def test_a_new_context_is_created_with_everything_in_one_commit() -> None:
     copy = conversation(texts=2, tags=("a", "b"), workspace="w")
-    plan = plan_new(copy, None, "run")
+    plan = first_plan(copy)
     assert kinds(plan) == [
         "ContextCreated",
         "MessageAppended",
@@ -112,7 +113,7 @@ def test_a_new_context_is_created_with_everything_in_one_commit() -> None:
 
 def test_a_stream_keeps_every_chunk_at_its_time() -> None:
     copy = conversation(texts=2)
-    started, run, finalized = records(plan_new(copy, None, "run"))[2:5]
+    started, run, finalized = records(first_plan(copy))[2:5]
     assert isinstance(started, StreamStarted)
     assert isinstance(run, ChunkRun)
     assert isinstance(finalized, StreamFinalized)
@@ -128,7 +129,7 @@ def test_a_stream_keeps_every_chunk_at_its_time() -> None:
 
 def test_a_stream_that_was_never_finished_is_interrupted() -> None:
     message = Message(identifier(1), None, "main", "assistant", (), streamed=streamed("a", outcome=None))
-    plan = plan_new(conversation(messages=(message,), branches={"main": message.id}), None, "run")
+    plan = first_plan(conversation(messages=(message,), branches={"main": message.id}))
     (end,) = [record for record in records(plan) if isinstance(record, StreamFinalized)]
     assert end.outcome == "interrupted"
 
@@ -139,7 +140,7 @@ def test_branches_are_moved_switched_and_forgotten_as_the_source_has_them() -> N
     copy = replace(copy, branches={"other": second, "empty": None, "root": first}, active_branch="other")
     branch_records = [
         record
-        for record in records(plan_new(copy, None, "run"))
+        for record in records(first_plan(copy))
         if isinstance(record, (BranchMoved, BranchSwitched, BranchDeleted))
     ]
     assert branch_records == [
@@ -155,7 +156,7 @@ def test_a_long_stream_takes_several_commits() -> None:
     pieces = tuple(Chunk("x", START + n) for n in range(COMMIT_EVENTS_MAX * 2 + 5))
     stream = streamed(completed_at=None)
     message = Message(identifier(1), None, "main", "assistant", (), streamed=replace(stream, chunks=pieces))
-    plan = plan_new(conversation(messages=(message,), branches={"main": message.id}), None, "run")
+    plan = first_plan(conversation(messages=(message,), branches={"main": message.id}))
     assert plan.chunks == len(pieces)
     counts = [sum(map(events_in, append.events)) for append in plan.appends]
     assert sum(counts) == plan.version
@@ -168,14 +169,14 @@ def test_no_commit_is_larger_than_it_may_be() -> None:
     pieces = tuple(Chunk("é" * 100_000, START + n) for n in range(100))
     stream = replace(streamed(), chunks=pieces)
     message = Message(identifier(1), None, "main", "assistant", (), streamed=stream)
-    plan = plan_new(conversation(messages=(message,), branches={"main": message.id}), None, "run")
+    plan = first_plan(conversation(messages=(message,), branches={"main": message.id}))
     for append in plan.appends:
         text = sum(len(d.encode()) for r in append.events if isinstance(r, ChunkRun) for d in r.deltas)
         assert text <= COMMIT_BYTES
 
 
 def test_the_same_conversation_gives_the_same_commits() -> None:
-    assert plan_new(conversation(), None, "run") == plan_new(conversation(), None, "run")
+    assert first_plan(conversation()) == first_plan(conversation())
 
 
 async def test_the_same_copy_brings_nothing(log: Turnlog) -> None:
@@ -300,7 +301,7 @@ async def test_of_two_copies_the_one_updated_later_is_newer(log: Turnlog) -> Non
 async def test_what_attributes_have_no_room_for_is_kept_as_events(log: Turnlog) -> None:
     first, second = Kept("status", {"at": 1}), Kept("status", {"at": 2})
     copy = conversation(texts=1, kept=(first,))
-    plan = plan_new(copy, None, "run")
+    plan = first_plan(copy)
     assert records(plan)[1] == CustomRecorded("status", {"at": 1})
     await append(log, plan)
     plan = await later(log, replace(copy, kept=(first, second)))

@@ -15,6 +15,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from msgspec import to_builtins
 from msgspec.structs import replace
+from storing import first_plan
 
 import turnlog
 from eventstore.commits import Append, Committed
@@ -24,7 +25,6 @@ from projections.metadata import same_json
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
 from turnlog.importers.job.differences import Difference
-from turnlog.importers.job.planning import plan_new
 from turnlog.importers.job.recording import branches_of, metadata_of
 from turnlog.importers.job.verifying import compare
 
@@ -38,7 +38,7 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 async def bring(
     log: Turnlog, copy: Conversation, change: Callable[[Append], Append] = lambda append: append
 ) -> int:
-    plan = plan_new(copy, None, "run")
+    plan = first_plan(copy)
     for outcome in await log.store.append_many(map(change, plan.appends)):
         assert isinstance(outcome, Committed), outcome
     return plan.version

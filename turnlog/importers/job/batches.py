@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import nullcontext
 from functools import partial
 from typing import Final, TypeVar
 from uuid import UUID
@@ -19,10 +20,11 @@ from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer, Problem
+from turnlog.importers.job.apart import reading_apart
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
-from turnlog.importers.job.reading import Batch, batches, files_of, read
+from turnlog.importers.job.reading import Batch, Read, batches, files_of, read
 from turnlog.importers.job.recording import copies_in, digest_of
 from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
@@ -44,13 +46,14 @@ _T = TypeVar("_T")
 class Settings(msgspec.Struct, frozen=True):
     """``run`` names the import in every context that it brings. ``only``: these contexts, or all.
 
-    ``dry``: nothing is written.
+    ``dry``: nothing is written. ``apart``: another process reads.
     """
 
     run: str
     workspace: str | None = None
     only: frozenset[UUID] | None = None
     dry: bool = False
+    apart: bool = False
 
 
 class _Work(msgspec.Struct):
@@ -95,19 +98,24 @@ async def bring_over(
     """Import everything in a source, and tell of each context and each problem.
 
     In a dry run ``log`` may be None: then everything is new. The files of what ``only`` leaves out are added
-    to ``not_asked_for``.
+    to ``not_asked_for``. With ``settings.apart`` another process reads.
     """
-    pieces = batches(read(source, importers, settings.only, not_asked_for))
-    while batch := await anyio.to_thread.run_sync(next, pieces, None):
-        for problem in batch.problems:
-            yield problem
-        for line in await _bring_batch(log, batch, settings):
-            yield line
-        del batch  # before the next one is read
+    importers = tuple(importers)
+    if settings.apart:
+        opened = reading_apart(source, importers, settings.only, not_asked_for)
+    else:
+        opened = nullcontext(batches(read(source, importers, settings.only, not_asked_for)))
+    with opened as pieces:
+        while batch := await anyio.to_thread.run_sync(next, pieces, None):
+            for problem in batch.problems:
+                yield problem
+            for line in await _bring_batch(log, batch, settings):
+                yield line
+            del batch  # before the next one is read
 
 
 async def _bring_batch(log: Turnlog | None, batch: Batch, settings: Settings) -> list[ContextLine]:
-    works = [await _prepare(log, each, size, settings) for each, size in batch.conversations.values()]
+    works = [await _prepare(log, each, settings) for each in batch.conversations.values()]
     if log is not None and not settings.dry:
         planned = [work for work in works if work.plan is not None]
         await asyncio.gather(*[_append(log.store, work) for work in planned])
@@ -117,18 +125,20 @@ async def _bring_batch(log: Turnlog | None, batch: Batch, settings: Settings) ->
     return [_line_of(work, dry=settings.dry) for work in works]
 
 
-async def _prepare(log: Turnlog | None, conversation: Conversation, size: int, settings: Settings) -> _Work:
-    work = _Work(conversation, conversation.id, size)
+async def _prepare(log: Turnlog | None, read: Read, settings: Settings) -> _Work:
+    conversation, digest = read.conversation, read.digest
+    work = _Work(conversation, conversation.id, read.bytes)
     try:
         if log is not None:
             work.conversation = conversation = not_undone(log, conversation)
+        if digest is None or conversation is not read.conversation:
+            digest, _ = await _found(work, partial(digest_of, conversation))
         version = 0 if log is None else log.store.version_of(conversation.id)
         if log is None or version == 0:
-            plan = partial(plan_new, conversation, settings.workspace, settings.run)
-            work.plan = await _found(work, plan)
+            work.plan = plan_new(conversation, digest, settings.workspace, settings.run)
             work.created = True
         else:
-            await _prepare_later(log, work, version, settings)
+            await _prepare_later(log, work, digest, version, settings)
     except TurnlogError as error:
         work.error = Failure(error.code, error.message)
     except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
@@ -138,7 +148,7 @@ async def _prepare(log: Turnlog | None, conversation: Conversation, size: int, s
     return work
 
 
-async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Settings) -> None:
+async def _prepare_later(log: Turnlog, work: _Work, digest: str, version: int, settings: Settings) -> None:
     conversation = work.conversation
     state = await log.queries.context(conversation.id)
     if state.deleted:
@@ -148,7 +158,6 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
         )
     copies = copies_in(state.attributes)
     work.created = bool(copies) and copies[0].run == settings.run
-    digest = await _found(work, partial(digest_of, conversation))
     for copy in copies:
         if copy.digest == digest:
             work.before, work.version = copy.before, copy.version
@@ -157,7 +166,7 @@ async def _prepare_later(log: Turnlog, work: _Work, version: int, settings: Sett
     compared = await compare(log, conversation, workspace=settings.workspace, before=version)
     work.explained = await explained(log, conversation, compared)
     compared = compared._replace(differences=work.unexplained(compared))
-    work.plan = await _found(work, partial(plan_later, conversation, compared, settings.run))
+    work.plan = await _found(work, partial(plan_later, conversation, digest, compared, settings.run))
     work.compared = compared
     work.before, work.version = version, version
 

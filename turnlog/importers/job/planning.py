@@ -33,7 +33,6 @@ from turnlog.importers.job.recording import (
     Copy,
     branches_of,
     copies_in,
-    digest_of,
     events_of,
     records_of,
     sized,
@@ -90,8 +89,8 @@ class Plan(msgspec.Struct, frozen=True):
         assert version == self.version, "the version that the copy notes is the one that its commits lead to"
 
 
-def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Plan:
-    """All of a conversation, for a log that has no such context."""
+def plan_new(conversation: Conversation, digest: str, workspace: str | None, run: str) -> Plan:
+    """All of a conversation, for a log that has no such context; ``digest`` is that of the copy."""
     kept = [CustomRecorded(each.name, each.data) for each in conversation.kept]
     heads: dict[str, UUID | None] = {MAIN: None}
     heads |= {message.branch: message.id for message in conversation.messages}
@@ -105,7 +104,7 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
     if conversation.state is not None:
         tail.append(StateChanged(conversation.state, conversation.state_detail))
     version = 1 + len(kept) + sum(map(events_of, conversation.messages)) + len(tail)
-    copy = Copy(digest_of(conversation), run, 0, version, conversation.updated_at)
+    copy = Copy(digest, run, 0, version, conversation.updated_at)
     created = ContextCreated(
         conversation.title,
         workspace or conversation.workspace or DEFAULT_WORKSPACE,
@@ -116,7 +115,7 @@ def plan_new(conversation: Conversation, workspace: str | None, run: str) -> Pla
     return Plan(conversation.id, copy.digest, 0, version, lead, conversation.messages, tuple(tail))
 
 
-def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan | None:
+def plan_later(conversation: Conversation, digest: str, compared: Compared, run: str) -> Plan | None:
     """What is new in a copy of a context that is there already; None when it is an older one.
 
     An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
@@ -150,7 +149,7 @@ def plan_later(conversation: Conversation, compared: Compared, run: str) -> Plan
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
     version = state.version + 1 + len(kept) + sum(map(events_of, brought)) + len(tail)
-    copy = Copy(digest_of(conversation), run, state.version, version, conversation.updated_at)
+    copy = Copy(digest, run, state.version, version, conversation.updated_at)
     changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
     conflicts += _diverged(conversation, compared, wanted)

@@ -11,7 +11,7 @@ import msgspec
 
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.detecting import unclaimed
-from turnlog.importers.job.recording import bytes_of
+from turnlog.importers.job.recording import digest_of
 from turnlog.importers.source.files import Source
 from turnlog.importers.source.notes import problem_of
 
@@ -28,11 +28,22 @@ CHUNK_BYTES: Final = 150
 """What a chunk takes in memory beside what it takes encoded."""
 
 
+class Read(msgspec.Struct, frozen=True):
+    """A conversation that was read, with what it takes in memory, roughly, and the digest of the copy.
+
+    There is no digest of what cannot be stored.
+    """
+
+    conversation: Conversation
+    bytes: int
+    digest: str | None
+
+
 class Batch(msgspec.Struct):
-    """What was read, by and by: conversations with what they take, roughly, and ``bytes`` of all."""
+    """What was read, by and by, and ``bytes`` of all conversations."""
 
     problems: list[Problem] = []
-    conversations: dict[UUID, tuple[Conversation, int]] = {}
+    conversations: dict[UUID, Read] = {}
     bytes: int = 0
 
     def is_full(self) -> bool:
@@ -47,12 +58,13 @@ def batches(items: Iterable[Conversation | Problem]) -> Iterator[Batch]:
         if isinstance(item, Problem):
             batch.problems.append(item)
         else:
-            size = _bytes_of(item)
-            if item.id in batch.conversations or batch.bytes + size > BATCH_BYTES:
+            one = _measured(item)
+            if item.id in batch.conversations or batch.bytes + one.bytes > BATCH_BYTES:
                 yield batch
                 batch = Batch()
-            batch.conversations[item.id] = item, size
-            batch.bytes += size
+            batch.conversations[item.id] = one
+            batch.bytes += one.bytes
+            del one
         del item
         if batch.is_full():
             yield batch
@@ -104,10 +116,11 @@ def files_of(conversation: Conversation) -> tuple[str, ...]:
     return conversation.files or (conversation.origin,)
 
 
-def _bytes_of(conversation: Conversation) -> int:
-    """What a conversation takes in memory, roughly. What cannot be stored is a batch by itself."""
+def _measured(conversation: Conversation) -> Read:
+    """A conversation with what it takes. What cannot be stored is a batch by itself."""
     chunks = sum(len(message.streamed.chunks) for message in conversation.messages if message.streamed)
     try:
-        return bytes_of(conversation) + CHUNK_BYTES * chunks
+        digest, size = digest_of(conversation)
     except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return BATCH_BYTES
+        return Read(conversation, BATCH_BYTES, None)
+    return Read(conversation, size + CHUNK_BYTES * chunks, digest)

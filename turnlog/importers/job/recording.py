@@ -52,17 +52,16 @@ class Copy(msgspec.Struct, frozen=True):
     updated_at: int | None = None
 
 
-def bytes_of(conversation: Conversation) -> int:
-    """What a conversation takes. Raises as ``sized`` does."""
-    return sum(map(len, _encoded(conversation)))
+def digest_of(conversation: Conversation) -> tuple[str, int]:
+    """What makes two copies the same: all that they say, and not where they were found; and its bytes.
 
-
-def digest_of(conversation: Conversation) -> str:
-    """What makes two copies the same: all that they say, and not where they were found."""
-    digest = sha256()
+    Raises as ``sized`` does.
+    """
+    digest, size = sha256(), 0
     for piece in _encoded(msgspec.structs.replace(conversation, origin="", warnings=(), files=())):
         digest.update(piece)
-    return digest.hexdigest()[:32]
+        size += len(piece)
+    return digest.hexdigest()[:32], size
 
 
 def _encoded(conversation: Conversation) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from eventstore.units import format_time, wall_clock_us
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Importer
 from turnlog.importers.job import report
+from turnlog.importers.job.apart import is_worth_it
 from turnlog.importers.job.backup import Backup
 from turnlog.importers.job.batches import Settings, bring_over
 from turnlog.importers.job.deleting import delete_verified
@@ -49,7 +50,9 @@ async def run_import(log: Turnlog, order: Order, backup: Backup, hear: Hear) -> 
     try:
         with closing(report.Writer(path, hear)) as written:
             began = anyio.current_time()
-            not_asked_for = await _bring(log, order, _header(log, order, run, backup, path), written)
+            not_asked_for = await _bring(
+                log, order, _header(log, order, run, backup, path), written, backup.bytes
+            )
             if order.delete:
                 written.sync()
                 sync_directory(backup.path)
@@ -69,10 +72,13 @@ async def look(log: Turnlog | None, order: Order, hear: Hear) -> Summary:
         return _ended(written, began)
 
 
-async def _bring(log: Turnlog | None, order: Order, header: Header, written: report.Writer) -> set[str]:
-    """Bring the source over. Returns the files that hold more than was asked for."""
+async def _bring(
+    log: Turnlog | None, order: Order, header: Header, written: report.Writer, size: int = 0
+) -> set[str]:
+    """Bring a source of so many bytes over. Returns the files that hold more than was asked for."""
     written.write(header)
-    settings = Settings(header.run, order.workspace, order.only, header.dry_run)
+    apart = is_worth_it(order.importers, size)
+    settings = Settings(header.run, order.workspace, order.only, header.dry_run, apart)
     not_asked_for = set[str]()
     async with aclosing(bring_over(log, order.source, order.importers, settings, not_asked_for)) as lines:
         async for line in lines:

@@ -1,0 +1,169 @@
+"""A source read by a process of its own: the same batches, an end to that process, and its death told."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import pytest
+from commands import SECONDS_MAX, environment
+from conversations import Plain, conversations
+from hypothesis import given
+from jobs import run
+
+import turnlog
+from eventstore.errors import Unavailable
+from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Conversation, Importer
+from turnlog.importers.detecting import FORMATS
+from turnlog.importers.job import apart
+from turnlog.importers.job.apart import is_worth_it, reading_apart, send
+from turnlog.importers.job.reading import Batch, batches, read
+from turnlog.importers.source.files import Source
+
+FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
+FORMAT: Final = {"copilot_chat": ("copilot_chat",), "ait42": ("ait42",), ".": ("copilot_chat", "ait42")}
+STARTED: Final = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+STARTS: Final = """
+import os, signal, sys
+from pathlib import Path
+from turnlog.importers.detecting import FORMATS
+from turnlog.importers.job.apart import reading_apart
+from turnlog.importers.source.files import Source
+
+importers = (FORMATS["copilot_chat"].importer,)
+with reading_apart(Source(Path(sys.argv[1])), importers, None, set()) as batches:
+    next(batches)
+    print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
+    signal.pause()
+"""
+
+
+@pytest.fixture
+async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
+    async with turnlog.open(data_dir / "store") as opened:
+        yield opened
+
+
+def importers_of(*names: str) -> tuple[Importer, ...]:
+    return tuple(FORMATS[name].importer for name in names)
+
+
+@pytest.mark.parametrize("folder", FORMAT)
+@pytest.mark.parametrize("asks", [False, True])
+def test_another_process_reads_the_same(folder: str, *, asks: bool) -> None:
+    source, importers = Source(FIXTURES / folder), importers_of(*FORMAT[folder])
+    every = list(batches(read(source, importers, None, set())))
+    ids = [context_id for batch in every for context_id in batch.conversations]
+    only = frozenset((*ids[::2], UUID(int=1))) if asks else None
+    here, there = set[str](), set[str]()
+    expected = list(batches(read(source, importers, only, here)))
+    with reading_apart(source, importers, only, there) as found:
+        assert list(found) == expected
+    assert there == here
+    assert bool(here) == asks
+
+
+@given(one=conversations())
+def test_what_it_says_comes_as_it_was(one: Conversation) -> None:
+    written = io.BytesIO()
+    send(one, written)
+    assert pickle.loads(written.getvalue()) == one
+
+
+async def test_an_import_is_the_same(log: Turnlog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(FIXTURES / "copilot_chat", source)
+    importers = importers_of("copilot_chat")
+    asked: list[int] = []
+
+    def is_worth(_: tuple[Importer, ...], size: int) -> bool:
+        asked.append(size)
+        return True
+
+    monkeypatch.setattr("turnlog.importers.job.running.is_worth_it", is_worth)
+    apart_ = await run(log, source, importers)
+    assert asked == [sum(path.stat().st_size for path in source.rglob("*") if path.is_file())]
+    assert apart_.summary.verified == apart_.summary.contexts > 0
+    monkeypatch.undo()
+    again = await run(log, source, importers)
+    assert [line.context_id for line in again.contexts] == [line.context_id for line in apart_.contexts]
+    assert again.summary.unchanged == again.summary.contexts
+
+
+def test_only_large_sources_of_known_formats_are_worth_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    known = importers_of("copilot_chat")
+    assert is_worth_it(known, apart.WORTH_BYTES)
+    assert not is_worth_it(known, apart.WORTH_BYTES - 1)
+    assert not is_worth_it((*known, Plain()), apart.WORTH_BYTES)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert not is_worth_it(known, apart.WORTH_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("program", "how"),
+    [
+        (f"{STARTED}import os; os.kill(os.getpid(), {int(signal.SIGKILL)})", "by signal SIGKILL"),
+        (f"{STARTED}sys.exit(3)", "with 3"),
+        (f"{STARTED}sys.stdout.buffer.write(pickle.dumps([1, 2])[:-1])", "with 0"),
+        ("import sys; sys.exit(4)", "with 4"),
+    ],
+)
+def test_its_death_is_told(program: str, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apart, "_START", program)
+    with (
+        reading_apart(Source(FIXTURES / "ait42"), importers_of("ait42"), None, set()) as found,
+        pytest.raises(Unavailable, match=f"ended too early, {how}") as refused,
+    ):
+        next(found)
+    assert refused.value.code == "reader_died"
+
+
+def test_it_ends_when_no_more_is_asked_for(tmp_path: Path) -> None:
+    """Left early, and with the pipe full: it is gone at once."""
+    source, before = long_source(tmp_path), children_of(os.getpid())
+    with reading_apart(source, importers_of("copilot_chat"), None, set()) as found:
+        assert isinstance(next(found), Batch)
+        (child,) = children_of(os.getpid()) - before
+    with pytest.raises(ProcessLookupError):
+        os.kill(child, 0)
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    source = long_source(tmp_path)
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTS, source.root], env=environment(), stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None, "it was asked for"
+        reader = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        ended, _, _ = select.select([reader], [], [], SECONDS_MAX)
+        os.close(reader)
+    assert ended
+
+
+def children_of(process: int) -> set[int]:
+    """The processes that it started."""
+    tasks = Path(f"/proc/{process}/task").iterdir()
+    return {int(child) for task in tasks for child in (task / "children").read_text().split()}
+
+
+def long_source(directory: Path) -> Source:
+    """More than a pipe holds."""
+    (original,) = (FIXTURES / "copilot_chat" / "conversations").glob("3142b167-*.json")
+    text = original.read_text()
+    for number in range(60):
+        context_id = UUID(int=number)
+        (directory / f"{context_id}.json").write_text(text.replace(original.stem, str(context_id)))
+    return Source(directory)
