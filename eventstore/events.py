@@ -35,7 +35,7 @@ Moment: TypeAlias = Annotated[int, Meta(ge=-NUMBER_MAX, le=NUMBER_MAX)]
 """Microseconds since the epoch (years 1684 to 2255), or between two chunks."""
 
 
-class ForkedFrom(msgspec.Struct, frozen=True, omit_defaults=True):
+class ForkedFrom(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """The context and version whose history a new context shares."""
 
     context_id: UUID

@@ -65,8 +65,8 @@ class Track:
         self.events: int = 0
         self.rows: BufferedRows = BufferedRows(projection.tables, _nothing_stored)
 
-    def fold(self, commits: list[Commit], reached: int, past: LogPast) -> None:
-        """Fold the commits that lead up to the position ``reached``.
+    def fold(self, commits: list[Commit], reached: int, past: LogPast, give_way: Callable[[], None]) -> None:
+        """Fold the commits that lead up to the position ``reached``, giving way before each.
 
         Whatever a fold raises stops this track just before that commit, except for damage in the log that
         it met while looking back, which is raised.
@@ -75,6 +75,7 @@ class Track:
         for commit in commits:
             if not folds(kinds, commit):
                 continue
+            give_way()
             past.position, past.folded = commit.position, commit if commit.records else None
             try:
                 apply(commit, rows, past)
@@ -95,12 +96,19 @@ class Track:
 class Following:
     """All tracks of the configured projections.
 
-    ``monotonic`` gives seconds. On any thread, ``stopping`` may be set so that the step under way ends
-    soon, and ``hurry`` so that it does if it is a slice: somebody waits for a live view.
+    ``monotonic`` gives seconds. ``give_way`` is called again and again while a lagging lane is folded beside
+    one that readers look at: it may wait for a moment. On any thread, ``stopping`` may be set so that the
+    step under way ends soon, and ``hurry`` so that it does if it is a slice: somebody waits for a live view.
     ``folding`` names the projection whose fold was entered last, to blame one that does not return.
     """
 
-    def __init__(self, log: Log, books: Bookkeeping, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        log: Log,
+        books: Bookkeeping,
+        monotonic: Callable[[], float],
+        give_way: Callable[[], None] | None = None,
+    ) -> None:
         self.tracks: list[Track] = []  # replaced, never changed: other threads read it
         self.stopping: bool = False
         self.hurry: bool = False
@@ -109,6 +117,7 @@ class Following:
         self._log = log
         self._books = books
         self._monotonic = monotonic
+        self._give_way = give_way or _go_on
         self._past = LogPast(log)
         self._slice_next = False
         self._start()
@@ -220,7 +229,7 @@ class Following:
                 commits, reached = self._page(position, goal, kinds)
             for track in running:
                 self.folding = track.projection.name
-                track.fold(commits, reached, self._past)
+                track.fold(commits, reached, self._past, self._give_way if sliced else _go_on)
             running = [track for track in running if track.failure is None]
             if reached == position or self._monotonic() >= deadline:
                 return
@@ -292,6 +301,10 @@ class Following:
                 change.save(name, entry.with_generation(generation).taken_over())
             track.role, track.saved = "live", track.applied
             self.tracks = [t for t in self.tracks if t is not live]
+
+
+def _go_on() -> None:
+    """Give no way."""
 
 
 def _nothing_stored(table: str, key: bytes) -> bytes | None:

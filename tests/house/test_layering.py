@@ -185,6 +185,7 @@ LAYERS: Final = (
     "turnlog.service.answers",
     "turnlog.service.access",
     "turnlog.service.choices",
+    "turnlog.service.decoding",
     "turnlog.service.bodies",
     "turnlog.service.strict",
     "turnlog.service.requests",

@@ -14,11 +14,13 @@ from raw import Raw, RawAnswer, connection, request
 from serving import SECONDS, Served, new_key, serving
 from structlog.testing import capture_logs
 
+from eventstore.events import StateChanged
 from eventstore.units import wall_clock_us
 from turnlog.service.direct import Direct, DirectProtocol
 from turnlog.service.key_file import revoke_key
 
 PATH: Final = "/api/commits"
+TYPES: Final = {False: "application/json", True: "application/msgpack"}
 CREATED: Final[dict[str, Any]] = {"type": "context.created"}
 
 
@@ -86,6 +88,53 @@ async def test_a_large_body_and_one_that_cannot_be_read_take_the_long_way(
         await raw.send(commit(uuid4()))
         assert placed(await raw.answer()) == (201, 2)
     assert ways == ["short", "long", "short"]
+
+
+EVENTS: Final = 4_000
+
+
+def long_commit(context_id: UUID, *last: dict[str, Any], packed: bool, kind: str | None = None) -> bytes:
+    """More than is decoded at once."""
+    events = [CREATED, *(state(f"{n:0>100}") for n in range(EVENTS)), *last]
+    body: dict[str, Any] = {"context_id": str(context_id), "events": events, "metadata": {"by": "a test"}}
+    encoded = msgspec.msgpack.encode(body) if packed else msgspec.json.encode(body)
+    return request("POST", PATH, encoded, **{"content-type": kind or TYPES[packed]})
+
+
+@pytest.mark.parametrize("packed", [False, True])
+async def test_a_long_commit_is_read_in_pieces(served: Served, ways: list[str], packed: bool) -> None:
+    context_id = uuid4()
+    async with connection(served) as raw:
+        await raw.send(long_commit(context_id, packed=packed))
+        assert placed(await raw.answer()) == (201, 1)
+    (commit,) = served.service.log.store.read_context(context_id)
+    assert commit.records[1:] == tuple(StateChanged(f"{n:0>100}") for n in range(EVENTS))
+    assert commit.metadata == {"by": "a test"}
+    assert ways == ["short"]
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"type": "nothing"},
+        {"type": "context.state_changed", "state": 5},
+        {"type": "context.state_changed", "state": "a", "more": 1},
+        {"type": "custom.recorded", "name": "x", "data": msgspec.json.decode(b"[" * 90 + b"]" * 90)},
+        {"type": "branch.switched", "name": "nowhere"},
+    ],
+)
+async def test_a_long_commit_is_refused_in_the_words_of_the_route(
+    served: Served, ways: list[str], last: dict[str, Any], packed: bool
+) -> None:
+    async with connection(served) as raw:
+        context_id = uuid4()
+        told: list[Any] = []
+        for kind in (TYPES[packed], f"{TYPES[packed]}; charset=utf-8"):
+            await raw.send(long_commit(context_id, last, packed=packed, kind=kind))
+            told.append((await raw.answer()).problem)
+    assert told[0] == told[1]
+    assert ways == ["short"]
 
 
 async def test_requests_on_each_others_heels_are_answered_in_their_order(served: Served) -> None:

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from eventstore.errors import Refused
 from turnlog.dialects.sse import FRAME_BYTES_MAX
-from turnlog.service.bodies import check_depth
+from turnlog.service.decoding import check_depth
 
 BYTES: Final = 4_096
 DEPTH: Final = 12

@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+import anyio.to_thread
 import msgspec
 
-from eventstore.errors import TurnlogError
+from eventstore.errors import Refused, TurnlogError
+from eventstore.events import Event
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER, outcome
-from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, check_depth
+from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, decoded, fitted
+from turnlog.service.decoding import check_depth, listed, together
 from turnlog.service.edge import Ledger, head_of, now, request_id_of
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
 from turnlog.service.settings import Limits
+from turnlog.service.strict import EventIn
 from turnlog.shapes import plain
 
 PATH: Final = "/api/commits"
@@ -32,6 +36,18 @@ _JSON: Final = (b"content-type", JSON.encode())
 
 _json: Final = msgspec.json.Decoder(AppendCommit)
 _msgpack: Final = msgspec.msgpack.Decoder(AppendCommit)
+
+
+class _Unread(AppendCommit, frozen=True, kw_only=True):
+    """A long commit, whose events are yet to be decoded."""
+
+    events: list[msgspec.Raw]  # pyright: ignore[reportIncompatibleVariableOverride, reportGeneralTypeIssues] -- it is never taken for one
+
+
+_json_unread: Final = msgspec.json.Decoder(_Unread)
+_json_events: Final = msgspec.json.Decoder(list[EventIn])
+_msgpack_unread: Final = msgspec.msgpack.Decoder(_Unread)
+_msgpack_event: Final = msgspec.msgpack.Decoder(EventIn)
 
 
 class Admitted(msgspec.Struct, frozen=True, gc=False):
@@ -93,9 +109,10 @@ class Appending:
             return None
         return commit
 
-    async def answer(self, admitted: Admitted, commit: AppendCommit) -> Answered:
-        """Append, and say how it went."""
+    async def answer(self, admitted: Admitted, asked: AppendCommit | bytes) -> Answered:
+        """Append what is asked for, or what a long body asks for, and say how it went."""
         try:
+            commit = await self._long(admitted, asked) if isinstance(asked, bytes) else asked
             committed = await append(
                 admitted.access, admitted.headers, commit, self._limits.commit_events_max
             )
@@ -113,6 +130,15 @@ class Appending:
             "POST", PATH, status, sent, admitted.start, admitted.request_id, admitted.access.key
         )
 
+    async def _long(self, admitted: Admitted, body: bytes) -> AppendCommit:
+        """What a long body asks for, on another thread and in pieces. Raises ``Refused`` as the route."""
+        admitted.access.check_key()
+        most = self._limits.json_depth_max
+        try:
+            return await anyio.to_thread.run_sync(_commit_of, body, most, admitted.packed)
+        except (*UNREADABLE, Refused):  # decoded as the route does it, for its words
+            return fitted(await decoded(body, most, packed=admitted.packed), AppendCommit)
+
     def _refused(self, admitted: Admitted, error: TurnlogError) -> Answered:
         response = refusal(self._log, self._limits, admitted.headers, error)
         assert response.status_code is not None
@@ -120,6 +146,22 @@ class Appending:
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]
         body = response.render(response.content, kind)
         return _answered(admitted, response.status_code, (*headers, (b"content-type", kind.encode())), body)
+
+
+def _commit_of(body: bytes, most: int, packed: bool) -> AppendCommit:
+    unread = (_msgpack_unread if packed else _json_unread).decode(body)
+    check_depth(msgspec.json.encode(unread.metadata), most - 1)
+    events: list[Event] = []
+    for some in together(unread.events):
+        if packed:
+            events += (read := list(map(_msgpack_event.decode, some)))
+            text = msgspec.json.encode(read)
+        else:
+            events += _json_events.decode(text := listed(some))
+        check_depth(text, most - 1)
+    given: dict[str, Any] = {name: getattr(unread, name) for name in AppendCommit.__struct_fields__}
+    given["events"] = events
+    return AppendCommit(**given)
 
 
 def _answered(

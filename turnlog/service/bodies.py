@@ -19,6 +19,7 @@ from litestar.exceptions import InternalServerException
 from eventstore.errors import Refused
 from turnlog.service.access import Access
 from turnlog.service.choices import allowed
+from turnlog.service.decoding import decode, too_deep
 from turnlog.service.settings import Limits
 
 MSGPACK: Final[dict[str, Any]] = {"msgpack": True}
@@ -38,11 +39,6 @@ T = TypeVar("T")
 
 _MEMBER: Final = re.compile(r"Object (?:missing required|contains unknown) field `(.+)`", re.DOTALL)
 """What msgspec says of an object, naming its member in the message alone."""
-
-_ROUND: Final = bytes.maketrans(b"[]{}", b"()()")
-_NO_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
-_STRINGS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
-"""Also one that does not end: were it left alone, each quote inside of it would be tried as a beginning."""
 
 
 def media_type(headers: Mapping[str, str]) -> str:
@@ -77,19 +73,7 @@ class TypedRequest(Request[Any, Any, Any]):
                 takes=list(takes),
             )
         limits: Limits = self.state.limits
-        body, most = await self.body(), limits.json_depth_max
-        try:
-            if kind in MSGPACK_TYPES:
-                decoded = msgspec.msgpack.decode(body)
-                check_depth(msgspec.json.encode(decoded), most)
-                return decoded
-            check_depth(body, most)
-            return msgspec.json.decode(body)
-        except RecursionError:
-            raise _too_deep(most) from None
-        except UNREADABLE as error:
-            errors = [{"path": "body", "message": str(error)}]
-            raise Refused("invalid_request", f"the body cannot be read: {error}", errors=errors) from None
+        return await decoded(await self.body(), limits.json_depth_max, packed=kind in MSGPACK_TYPES)
 
     async def _whole(self, most: int) -> bytes:
         """The body, which is JSON or MessagePack, and in memory: it has an end, also where lines go on."""
@@ -105,6 +89,17 @@ class TypedRequest(Request[Any, Any, Any]):
             except InternalServerException:  # Litestar's word for a client that goes away
                 raise Refused("invalid_request", "the body ends before its end") from None
         raise Refused("body_too_large", f"the body is more than {most} bytes", limit=most)
+
+
+async def decoded(body: bytes, most: int, *, packed: bool) -> Any:
+    """A body as any value. Raises ``Refused`` (``invalid_request``, ``nested_too_deeply``)."""
+    try:
+        return await decode(body, most, packed=packed)
+    except RecursionError:
+        raise too_deep(most) from None
+    except UNREADABLE as error:
+        errors = [{"path": "body", "message": str(error)}]
+        raise Refused("invalid_request", f"the body cannot be read: {error}", errors=errors) from None
 
 
 def fitted(given: Any, shape: type[T]) -> T:
@@ -143,25 +138,3 @@ async def arriving(
             return
     if blank and nothing is not None:
         raise nothing
-
-
-def check_depth(body: bytes, most: int) -> None:
-    """Raise ``Refused`` (``nested_too_deeply``) for JSON whose lists and objects nest deeper than that.
-
-    Without decoding it: of nothing but brackets, each look removes the innermost. Those inside of strings
-    are taken along until they make a difference. Brackets that do not match are left to the decoder.
-    """
-    brackets = body.translate(_ROUND, _NO_BRACKETS)
-    for quotes_removed in (False, True):
-        if quotes_removed:
-            brackets = _STRINGS.sub(b"", body).translate(_ROUND, _NO_BRACKETS)
-        for _ in range(most):
-            if not brackets:
-                return
-            brackets = brackets.replace(b"()", b"")
-    if b"()" in brackets:  # otherwise they do not match, which the decoder says better
-        raise _too_deep(most)
-
-
-def _too_deep(most: int) -> Refused:
-    return Refused("nested_too_deeply", f"the body nests deeper than {most}", limit=most)

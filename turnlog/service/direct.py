@@ -12,6 +12,7 @@ from typing import Final, cast
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from turnlog.service.appending import PATH, Admitted, Appending
+from turnlog.service.decoding import LONG_BYTES
 from turnlog.service.problems import defect
 from turnlog.service.requests import AppendCommit
 
@@ -86,13 +87,14 @@ class DirectProtocol(HttpToolsProtocol):
         if direct is None:
             super().on_message_complete()
             return
-        commit = self.appending.commit(direct.admitted, bytes(direct.body))
-        if commit is None:
+        body = bytes(direct.body)
+        asked = body if len(body) > LONG_BYTES else self.appending.commit(direct.admitted, body)
+        if asked is None:
             self._hand_on(direct)
             super().on_message_complete()
             return
         self._direct, direct.body = None, bytearray()  # the connection remembers its last request
-        task = self.loop.create_task(self._answer(direct, commit))
+        task = self.loop.create_task(self._answer(direct, asked))
         task.add_done_callback(self.tasks.discard)
         self.tasks.add(task)
 
@@ -115,10 +117,10 @@ class DirectProtocol(HttpToolsProtocol):
         if direct is not None:
             self.appending.tell(direct.admitted, status, sent)
 
-    async def _answer(self, direct: Direct, commit: AppendCommit) -> None:
+    async def _answer(self, direct: Direct, asked: AppendCommit | bytes) -> None:
         status, sent = 0, 0
         try:
-            answered = await self.appending.answer(direct.admitted, commit)
+            answered = await self.appending.answer(direct.admitted, asked)
             if self.flow.write_paused:
                 await self.flow.drain()
             status, sent = answered.status, len(answered.body)

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, aclosing
 from typing import Any, Final
 from uuid import UUID
 
+import anyio.lowlevel
 import msgspec
 
 from eventstore.errors import Refused
@@ -19,8 +20,8 @@ from eventstore.events import ChunkReceived, StreamFinalized
 from eventstore.units import Clock
 from turnlog.facade import Context
 from turnlog.gathering import Gathering, size_of_chunk
-from turnlog.service.bodies import check_depth
 from turnlog.service.choices import allowed
+from turnlog.service.decoding import check_depth
 from turnlog.service.requests import Finalize
 from turnlog.service.settings import Limits
 from turnlog.service.strict import ChunkIn, micros
@@ -62,6 +63,10 @@ class Lines:
         return [self._rest] if self._rest else []
 
 
+LINES_AT_ONCE: Final = 500
+"""Taken before others have their turn, in some milliseconds: a slice of a body may have thousands."""
+
+
 class ChunkIngest:
     """One producer's chunks on their way into its stream, each with the sequence that it was given."""
 
@@ -92,8 +97,10 @@ class ChunkIngest:
 
     async def feed(self, data: bytes) -> None:
         """Take a slice of the body. Raises ``Refused`` for a line that is no chunk, naming it."""
-        for line in self._lines.feed(data):
+        for number, line in enumerate(self._lines.feed(data), 1):
             await self._take(line)
+            if number % LINES_AT_ONCE == 0:
+                await anyio.lowlevel.checkpoint()
 
     async def close(self) -> None:
         """The body is over: take what is left, and wait until all is durable. Raises what failed."""

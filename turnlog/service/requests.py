@@ -60,7 +60,9 @@ def place(text: str) -> int | str:
     return int(text) if text.isascii() and text.isdigit() else text
 
 
-class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True):
+class _Body(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True, gc=False
+):
     """What all bodies have in common."""
 
 

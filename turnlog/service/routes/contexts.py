@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, cast
 from uuid import UUID
 
+import anyio.lowlevel
 import msgspec
 from litestar import Request, delete, get, patch, post, put
 from litestar.di import NamedDependency
@@ -132,6 +133,7 @@ async def read_context(
     path = await queries.messages(
         context.id, branch=branch, last=PATH_MESSAGES_MAX, moment=then, at_least=least
     )
+    await anyio.lowlevel.checkpoint()  # a thousand ids are found in some ms, and written in some more
     ids = [entry.id for entry in path.items]
     answer = ContextAnswer(**msgspec.structs.asdict(state), branch=branch, message_ids=ids)
     return Answer(answer, position=access.position, etag=state.version)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Final, Any, Literal, TypeAlias
 from uuid import UUID
 
+import anyio.lowlevel
 import msgspec
 from litestar import Request, get, post
 from litestar.di import NamedDependency
@@ -35,6 +36,9 @@ from turnlog.service.requests import (
 )
 from turnlog.service.routes.contexts import OF_ADDING
 from turnlog.service.strict import micros
+
+BATCH_AT_ONCE: Final = 25
+"""Messages of a batch before others have their turn."""
 
 BATCH_MAX = 100
 """Messages that one request reads with their bodies."""
@@ -189,12 +193,14 @@ async def read_messages(
         raise Refused("invalid_argument", f"at most {BATCH_MAX} ids at once", argument="ids")
     items: list[MessageAnswer] = []
     missing: list[UUID] = []
-    for message_id in wanted:
+    for number, message_id in enumerate(wanted, 1):
         try:
             access.context_of(message_id)
             items.append(_whole(await access.log.queries.body(message_id)))
         except NotFound:
             missing.append(message_id)
+        if number % BATCH_AT_ONCE == 0:
+            await anyio.lowlevel.checkpoint()
     return Answer(Batch(items, missing), position=access.position)
 
 
