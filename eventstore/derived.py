@@ -59,7 +59,10 @@ def _commit_leads(log: Log, txn: lmdb.Transaction, key: bytes, value: bytes) -> 
     if len(value) != keys.U64_BYTES:
         return False
     stored = stored_commit(txn, log.databases[keys.COMMITS], value)
-    return stored is not None and stored[frame.CONTEXT_VERSION] == key
+    if stored is None:
+        return False
+    log.mapped.touched(len(stored))
+    return stored[frame.CONTEXT_VERSION] == key
 
 
 def _commit_id_leads(log: Log, txn: lmdb.Transaction, key: bytes, value: bytes) -> bool:

@@ -72,6 +72,7 @@ class Log(SharedEnvironment):
             if 0 < position <= self.head(txn).position:
                 raise frame.damaged(position, "it is missing")
             raise NotFound("position_not_found", f"the log has no position {position}", position=position)
+        self.mapped.touched(len(stored))
         return stored
 
     def is_divided(self, txn: lmdb.Transaction, position: int) -> bool:
@@ -143,6 +144,8 @@ class Log(SharedEnvironment):
         except Damaged:
             if position == after:
                 raise
+        finally:
+            self.mapped.touched(bytes_read)
         return found, position
 
     def context_commits(
@@ -202,6 +205,7 @@ class Log(SharedEnvironment):
         stored = stored_commit(txn, self.databases[keys.COMMITS], position_key or b"\0")
         if stored is None or stored[frame.CONTEXT_VERSION] != key:
             raise frame.damaged(position, "the index of its context leads to another")
+        self.mapped.touched(len(stored))
         return position, stored
 
     def commit_of(self, txn: lmdb.Transaction, context_id: UUID, version: int) -> Commit:

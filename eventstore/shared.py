@@ -17,6 +17,7 @@ from eventstore import process
 from eventstore.environment import open_environment, translate
 from eventstore.errors import Unavailable
 from eventstore.limits import MAP_BYTES
+from eventstore.resident import Mapped
 
 _READERS_LEAVE_SECONDS: Final = 5.0
 """How long a close waits for readers, which stay for milliseconds: a forgotten one must not hang it."""
@@ -34,6 +35,7 @@ class SharedEnvironment:
         map_bytes: int = MAP_BYTES,
     ) -> None:
         self.path: Path = path
+        self.mapped: Mapped = Mapped(path)
         self.read_only: bool = read_only
         self._names = names
         self._map_bytes = map_bytes

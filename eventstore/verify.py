@@ -102,6 +102,7 @@ class _Walk:
                     found += self._missing(position - 1)
                     self.position = position
                     found += self._check(txn, stored)
+                self._log.mapped.touched(len(stored))
                 commits_left, bytes_left = commits_left - 1, bytes_left - len(stored)
                 self._next_key = key + b"\0"
         found += self._missing(self._head.position)
@@ -215,6 +216,7 @@ def _check_predecessor(log: Log, txn: lmdb.Transaction, commit: Commit) -> Itera
     if before is not None:
         key, value = before
         there = stored_commit(txn, log.databases[keys.COMMITS], value or b"\0") or b""
+        log.mapped.touched(len(there))
         if len(there) < frame.STORED_BYTES_MIN or there[frame.CONTEXT_VERSION] != key:
             return  # that entry is surplus, or leads astray: found on its own
         position = keys.unpack_u64(value)

@@ -169,6 +169,7 @@ class Writer:
             outcomes = self._recover_from(outcomes, error, before)
         else:
             self._durable = self._appender.head
+            self._log.mapped.touched(sum(request.bytes for request in batch))
         self._answer(batch, outcomes)
         self._tell(before)
 

@@ -113,6 +113,7 @@ class Bookkeeping:
             with env.begin(write=True) as txn:
                 change = Change(txn, env, self.views.registry)
                 yield change
+            self.views.mapped.look()  # a changed row's page is read first, whatever the row takes
         except lmdb.Error as error:
             raise self.views.translated(error) from error
         self._entries = {**self._entries, **change.entries}

@@ -23,6 +23,7 @@ from eventstore.environment import create_environment, open_environment, remove_
 from eventstore.errors import Damaged, NotFound, Refused, TurnlogError, Unavailable
 from eventstore.limits import MAP_BYTES
 from eventstore.log import Log
+from eventstore.resident import Mapped
 from projections.generations import (
     ABOUT,
     FORMAT,
@@ -64,6 +65,7 @@ class Views:
         map_bytes: int = MAP_BYTES,
     ) -> None:
         self.path: Path = path
+        self.mapped: Mapped = Mapped(path)
         self.projections: dict[str, Projection] = {p.name: p for p in check(projections)}
         self.read_only: bool = read_only
         self.about: About = About(FORMAT, log.store_id.bytes)
@@ -117,9 +119,9 @@ class Views:
             self._readers[reader] = self._epoch
             tables = self._tables
         try:
-            if self.read_only:
-                return self._begin_beside_writer(), self._tables
-            return self.env.begin(), tables
+            txn = self._begin_beside_writer() if self.read_only else self.env.begin()
+            self.mapped.touched(0)  # it is not known how much, but a page with those around it
+            return txn, self._tables if self.read_only else tables
         except BaseException as error:
             self.leave(reader)
             if isinstance(error, lmdb.Error):

@@ -29,6 +29,7 @@ LAYERS: Final = (
     "eventstore.models",
     "eventstore.rules",
     "eventstore.environment",
+    "eventstore.resident",
     "eventstore.shared",
     "eventstore.stored",
     "eventstore.index",

@@ -1,0 +1,81 @@
+"""Pages that were read through the map of a log are given back, and what is read stays the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from uuid import UUID
+
+import pytest
+
+from eventstore import resident
+from eventstore.content import TextPart
+from eventstore.events import ContextCreated, MessageAppended
+from eventstore.store import EventStore
+
+COMMITS = 60
+COMMIT_BYTES = 100_000
+
+A = UUID(int=0xA)
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux tells")
+
+
+def resident_of(file: Path) -> int:
+    """Resident bytes of a mapped file."""
+    found, place = 0, ""
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if line.startswith("Rss:") and place.endswith(str(file)):
+            found += int(line.split()[1]) * 1_024
+        elif not line.split(" ", 1)[0].endswith(":"):
+            place = line
+    return found
+
+
+@pytest.fixture
+async def path(tmp_path: Path) -> Path:
+    """A store of 6 MB that do not compress."""
+    rng = Random(1)
+    async with await EventStore.open(tmp_path / "data", free_bytes_low=0) as store:
+        await store.append(A, [ContextCreated()])
+        for n in range(COMMITS):
+            text = rng.randbytes(COMMIT_BYTES // 2).hex()
+            await store.append(A, [MessageAppended(UUID(int=n + 1), "user", (TextPart(text),))])
+    return tmp_path / "data"
+
+
+async def test_what_was_read_is_given_back_while_more_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = path / "log" / "data.mdb"
+    async with await EventStore.open(path, read_only=True) as store:
+        commits = list(store.read())
+        assert (most := resident_of(file)) > COMMITS * COMMIT_BYTES // 2
+        monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 0)
+        monkeypatch.setattr(resident, "READ_BYTES", 5 * COMMIT_BYTES)
+        held: list[int] = []
+        for commit, before in zip(store.read(), commits, strict=True):
+            assert commit == before
+            held.append(resident_of(file))
+        assert max(held[10:]) < most / 2
+        assert list(store.read_context(A)) == commits
+
+
+async def test_nothing_is_given_back_while_little_is_resident(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 1 << 40)
+    monkeypatch.setattr(resident, "READ_BYTES", 1)
+    async with await EventStore.open(path, read_only=True) as store:
+        assert len(list(store.read())) == COMMITS + 1
+        assert resident_of(path / "log" / "data.mdb") > COMMITS * COMMIT_BYTES // 2
+
+
+async def test_where_nothing_can_be_given_back_reading_goes_on(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 0)
+    monkeypatch.setattr(resident, "READ_BYTES", 1)
+    monkeypatch.setattr(resident, "_MADVISE", None)
+    async with await EventStore.open(path, read_only=True) as store:
+        assert len(list(store.read())) == COMMITS + 1
