@@ -72,13 +72,13 @@ def _takes_long(append: Append) -> bool:
 
 
 def unpacked(request: Request) -> Request:
-    """One of a request's ``rest``, with the records that are encoded in it."""
+    """What was ``packed``, with the records that are encoded in it."""
     records = body.decode_body(request.prepared.body).records
     prepared = msgspec.structs.replace(request.prepared, records=records)
     return msgspec.structs.replace(request, prepared=prepared)
 
 
-def _packed(request: Request) -> Request:
+def packed(request: Request) -> Request:
     """A request whose events are in its bytes alone: as objects they take ten times the memory."""
     return msgspec.structs.replace(
         request,
@@ -93,7 +93,7 @@ def _with_rest(first: Request, rest: Iterable[Append]) -> Request:
     for append in rest:
         if append.context_id != first.append.context_id:
             raise Refused("invalid_argument", "what is appended together is of one context")
-        requests.append(_packed(make_request(append, first.future)))
+        requests.append(packed(make_request(append, first.future)))
         size += requests[-1].bytes
         if size > TOGETHER_BYTES_MAX or len(requests) >= TRANSACTION_REQUESTS_MAX:
             raise Refused(

@@ -6,6 +6,7 @@ rewrites has opened the directory for himself, and nobody else may append.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Final
@@ -17,12 +18,13 @@ from eventstore.commits import Append
 from eventstore.disk import Disk
 from eventstore.environment import translate, translated
 from eventstore.errors import Refused
-from eventstore.limits import FREE_BYTES_LOW, TRANSACTION_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.limits import FREE_BYTES_LOW, TRANSACTION_REQUESTS_MAX
 from eventstore.log import Log
-from eventstore.request import Request, make_request
+from eventstore.request import Request, make_request, packed, unpacked
 
 _COMMITS_MAX: Final = TRANSACTION_REQUESTS_MAX
-_BYTES_MAX: Final = TRANSACTION_BYTES_MAX
+_BYTES_MAX: Final = 4 * 1024 * 1024
+"""Encoded bytes of what waits: as events, those that stand alone take up to ten times as much."""
 
 
 class Rewriter:
@@ -35,7 +37,7 @@ class Rewriter:
         self._log = log
         self._appender = Appender(log, lambda: 0)
         self._disk = Disk(log.path, FREE_BYTES_LOW)
-        self._waiting: list[tuple[Request, int, int, bool]] = []
+        self._waiting: deque[tuple[Request, int, int, bool]] = deque()
         self._bytes = 0
 
     def append(self, append: Append, recorded_at: int, position: int, *, together: bool = False) -> None:
@@ -50,7 +52,7 @@ class Rewriter:
             raise _at(error, position) from error
         if not together and (len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX):
             self._commit()
-        self._waiting.append((request, recorded_at, position, together))
+        self._waiting.append((packed(request) if together else request, recorded_at, position, together))
         self._bytes += request.bytes
 
     def finish(self) -> None:
@@ -62,17 +64,19 @@ class Rewriter:
     def _commit(self) -> None:
         with translated(self._log.path):
             self._disk.check()
-        waiting, self._waiting, self._bytes = self._waiting, [], 0
+        waiting, self._waiting, size, self._bytes = self._waiting, deque(), self._bytes, 0
         with self._transaction() as txn:
             self._appender.begin(txn)
-            for request, recorded_at, position, together in waiting:
+            while waiting:
+                request, recorded_at, position, together = waiting.popleft()
                 self._appender.set_time(recorded_at)
                 try:
-                    self._appender.append(txn, request, together=together)
+                    self._appender.append(txn, unpacked(request) if together else request, together=together)
                 except Refused as error:
                     raise _at(error, position) from error
             self._appender.finish(txn)
         self._appender.committed()
+        self._log.mapped.touched(size)
 
     @contextmanager
     def _transaction(self) -> Generator[lmdb.Transaction]:

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from logs import random_appends, write
 
-from eventstore import rewriting
+from eventstore import request, rewriting
 from eventstore.commits import Append, Commit
 from eventstore.errors import Refused
 from eventstore.events import ContextCreated, CustomRecorded, Event, StateChanged
@@ -123,6 +123,20 @@ async def test_lines_that_are_refused_are_refused_together(tmp_path: Path) -> No
         await store.append(A, [ContextCreated("another")])
     done = await replayed(old, new)
     assert (done.written, done.failed) == (1, 3)
+
+
+async def test_lines_of_more_than_goes_together_are_refused_to_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    async with await EventStore.open(old) as store:
+        await store.append_together(group(A, ContextCreated(), *[MARK] * 5))
+        await store.append(A, [StateChanged("alone")])
+        await store.append(B, [ContextCreated()])
+    monkeypatch.setattr(request, "TOGETHER_BYTES_MAX", 50)
+    done = await replayed(old, new)
+    assert (done.commits, done.written, done.failed, done.problems) == (8, 1, 7, 0)
+    assert [commit.context_id for commit in await commits_of(new)] == [B]
 
 
 async def test_a_store_in_which_they_stand_alone_is_another(tmp_path: Path) -> None:

@@ -81,11 +81,14 @@ def read(file: IO[bytes], upcasters: Chain) -> Iterator[tuple[int, Line, int] | 
             continue
         digest.update(raw)
         if len(raw) == LINE_BYTES_MAX and not raw.endswith(b"\n"):
-            while (more := file.readline(LINE_BYTES_MAX)) and not more.endswith(b"\n"):
+            raw = raw[:_HEADER_BYTES_MAX]
+            while (more := file.readline(_HEADER_BYTES_MAX)) and not more.endswith(b"\n"):
                 pass  # the rest of it is no line either, and the digest is lost with it
             yield _bad(number, raw, "line_too_long", f"a line has at most {LINE_BYTES_MAX:,} bytes")
-        elif raw.strip():
-            yield _decoded(number, raw, upcasters)
+        elif not raw.isspace():
+            item = _decoded(number, raw, upcasters)
+            del raw  # it may be as large as what came of it
+            yield item
     if end is None:
         yield Bad(None, "file_torn", "the last line is missing: what came before it may be, too")
     else:
@@ -109,7 +112,8 @@ def _decoded(number: int, raw: bytes, upcasters: Chain) -> tuple[int, Line, int]
         except msgspec.ValidationError:
             line = _upcast(raw, upcasters)
         # Written our way, it holds what the event holds. Else see that nothing gets lost on the way.
-        if encode(line) != raw.rstrip(b"\n"):
+        ours = encode(line)
+        if not raw.startswith(ours) or raw[len(ours) :] not in (b"\n", b""):
             _check_members(raw, line, upcasters)
     except _Refused as refused:
         return _bad(number, raw, refused.code, str(refused))

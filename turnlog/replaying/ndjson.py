@@ -29,13 +29,14 @@ from turnlog.replaying.transforming import Replay, Transform
 class Placed(NamedTuple):
     """An append that writes a commit again, and where the commit's first line is.
 
-    ``together``: only together with the one before it.
+    ``together``: only together with the one before it. ``bytes``: of its lines.
     """
 
     path: str
     place: str
     append: Append
     together: bool
+    bytes: int
 
 
 class Unwritten(NamedTuple):
@@ -172,7 +173,8 @@ class _File:
         if replayed is None:
             yield Unwritten(left_out=False)
         else:
-            yield Placed(self._name, f"line {commit.number}", replayed.append, replayed.together)
+            place = f"line {commit.number}"
+            yield Placed(self._name, place, replayed.append, replayed.together, commit.bytes)
 
     def _read(self) -> Iterator[_Commit | Problem]:
         try:

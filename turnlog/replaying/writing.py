@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 from uuid import UUID
 
 import msgspec
 
-from eventstore.commits import Committed
+from eventstore.commits import Append, Committed
 from eventstore.errors import Refused, TurnlogError
 from eventstore.store import EventStore
 from turnlog.importers.conversation import Problem
@@ -17,7 +17,10 @@ from turnlog.replaying.ndjson import Item, Placed, TurnlogNdjson, Unwritten
 from turnlog.replaying.transforming import Transform
 
 BATCH: Final = 100
-"""Commits that are written at once, unless more stand together: they share a sync, and memory holds them."""
+"""Commits that are written at once: they share a sync, and memory holds them."""
+
+BATCH_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the lines of these commits, but for the last: a commit alone may have ten times as many."""
 
 
 class ReplayedLines(msgspec.Struct, tag="replayed"):
@@ -49,9 +52,10 @@ async def replay_lines(
 ) -> ReplayedLines:
     """Replay everything in a source; without a store only see what there is.
 
-    ``hear`` is told what could not be read or written; of a context that was refused, the first time. To
-    replay the same again, or go on after an interruption, writes nothing twice. Raises what an append raises
-    but ``Refused``: the storage failed, and nothing after it would be written.
+    ``hear`` is told what could not be read or written; of a context that was refused, the first time. It may
+    be called on another thread, while this one waits. To replay the same again, or go on after an
+    interruption, writes nothing twice. Raises what an append raises but ``Refused``: the storage failed, and
+    nothing after it would be written.
     """
     done = ReplayedLines()
     refused: set[UUID] = set()
@@ -65,12 +69,12 @@ async def replay_lines(
             done.failed += item.left_out
             done.dropped += not item.left_out
 
-    for batch in _batches(_groups(TurnlogNdjson().commits(source, transform), told)):
-        done.commits += sum(map(len, batch))
-        progress(done.commits)
-        if store is None:
-            continue
-        for (path, place, append, _), outcome in await _written(store, batch):
+    placing = _Placing(TurnlogNdjson().commits(source, transform), told)
+    while placing.more:
+        for placed, outcome in await _next_written(store, placing):
+            done.commits += 1
+            if outcome is None:
+                continue
             if isinstance(outcome, Committed):
                 done.written += outcome.written
                 done.unchanged += not outcome.written
@@ -78,50 +82,91 @@ async def replay_lines(
             if not isinstance(outcome, Refused):
                 raise outcome
             done.failed += 1
-            if append.context_id not in refused:
-                refused.add(append.context_id)
-                hear(Problem(path, outcome.code, outcome.message, place, append.context_id))
+            if placed.context_id not in refused:
+                refused.add(placed.context_id)
+                hear(Problem(placed.path, outcome.code, outcome.message, placed.place, placed.context_id))
+        progress(done.commits)
     return done
 
 
-async def _written(
-    store: EventStore, batch: list[list[Placed]]
-) -> list[tuple[Placed, Committed | TurnlogError]]:
-    placed = [each for group in batch for each in group]
-    appends = [each.append for each in placed]
-    if len(batch) == len(appends):
-        return list(zip(placed, await store.append_many(appends), strict=True))
+class _Place(NamedTuple):
+    """What is kept of a commit until its outcome is known."""
+
+    path: str
+    place: str
+    context_id: UUID
+
+
+_Outcome: TypeAlias = tuple[_Place, Committed | TurnlogError | None]
+
+
+async def _next_written(store: EventStore | None, placing: _Placing) -> list[_Outcome]:
+    """Write the commits that are next: some that stand alone, or all that stand together."""
+    places: list[_Place] = []
+
+    def appends(taken: Iterator[Placed]) -> Iterator[Append]:
+        for placed in taken:
+            places.append(_Place(placed.path, placed.place, placed.append.context_id))
+            yield placed.append
+
+    alone = appends(placing.alone())
+    together = appends(placing.together())
+    if store is None:
+        for _ in together if placing.is_joined else alone:
+            pass
+        return [(place, None) for place in places]
+    if not placing.is_joined:
+        return list(zip(places, await store.append_many(list(alone)), strict=False))
     try:
-        return list(zip(placed, await store.append_together(appends), strict=True))
+        return list(zip(places, await store.append_together(together), strict=True))
     except Refused as refused:
-        return [(each, refused) for each in placed]
+        for _ in together:
+            pass  # what was not looked at is refused with the others
+        return [(place, refused) for place in places]
 
 
-def _batches(groups: Iterator[list[Placed]]) -> Iterator[list[list[Placed]]]:
-    """Some groups of one each, or one of several."""
-    batch: list[list[Placed]] = []
-    for group in groups:
-        if batch and (len(group) > 1 or len(batch) >= BATCH):
-            yield batch
-            batch = []
-        batch.append(group)
-        if len(group) > 1:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+class _Placing:
+    """The commits to write, in their order, each read when it is taken; what is none is told on the way."""
 
+    def __init__(self, items: Iterator[Item], told: Callable[[Problem | Unwritten], None]) -> None:
+        self._items = items
+        self._told = told
+        self._next = self._read()
+        self._after = self._read()
 
-def _groups(items: Iterable[Item], told: Callable[[Problem | Unwritten], None]) -> Iterator[list[Placed]]:
-    """What is to be written together: each by itself, mostly."""
-    group: list[Placed] = []
-    for item in items:
-        if not isinstance(item, Placed):
-            told(item)
-            continue
-        if group and not item.together:
-            yield group
-            group = []
-        group.append(item)
-    if group:
-        yield group
+    @property
+    def more(self) -> bool:
+        """Whether there is a commit."""
+        return self._next is not None
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the one after the next commit is to be written together with it."""
+        return self._after is not None and self._after.together
+
+    def alone(self) -> Iterator[Placed]:
+        """The commits that stand alone, up to one that does not; as many as are written at once."""
+        count = size = 0
+        while self._next is not None and not self.is_joined and count < BATCH and size < BATCH_BYTES:
+            count += 1
+            size += self._next.bytes
+            yield self._take(self._next)
+
+    def together(self) -> Iterator[Placed]:
+        """The next commit, and all that are to be written together with it."""
+        while self._next is not None:
+            joined = self.is_joined
+            yield self._take(self._next)
+            if not joined:
+                return
+
+    def _take(self, placed: Placed) -> Placed:
+        self._next, self._after = self._after, self._read()
+        return placed
+
+    def _read(self) -> Placed | None:
+        for item in self._items:
+            if isinstance(item, Placed):
+                return item
+            self._told(item)
+        return None
