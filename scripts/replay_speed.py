@@ -22,8 +22,7 @@ from turnlog.exporters.folder import Folder
 from turnlog.exporters.ndjson import export
 from turnlog.importers.source.files import Source
 from turnlog.migrating import migrate
-from turnlog.replaying.ndjson import TurnlogNdjson
-from turnlog.replaying.transforming import Rewritten
+from turnlog.replaying.ndjson import Placed, TurnlogNdjson
 
 GROUP = 16
 """Chunks that a recorder's commit has while it streams."""
@@ -61,7 +60,7 @@ async def measure(contexts: int, root: Path) -> None:
     say("export", events, time.perf_counter() - start, f"{size / 1e6:.0f} MB")
     start = time.perf_counter()
     items = TurnlogNdjson().commits(Source(root / "out"))
-    await append(root / "again", (item.append for item in items if isinstance(item, Rewritten)))
+    await append(root / "again", (item.append for item in items if isinstance(item, Placed)))
     say("replay of the lines", events, time.perf_counter() - start, "")
     phases: dict[str, float] = {}
 
