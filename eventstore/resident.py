@@ -1,8 +1,9 @@
 """What LMDB's map of a file holds resident: pages that were read stay mapped, up to all that is stored.
 
 The kernel takes them back when it needs the room, but until then they count as the process's own, and whoever
-reads a log of a gigabyte appears to need one. So pages are given back while a log is read: they stay in the
-system's cache, and reading one again takes a microsecond. Only Linux tells what is resident.
+reads a log of a gigabyte appears to need one. So a process that reads much of it once, as an import, gives
+pages back meanwhile: they stay in the system's cache, and reading one again takes a microsecond. A service
+keeps them, as it reads the same ones again. Only Linux tells what is resident.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 RESIDENT_BYTES_MAX: Final = 96 * 1024 * 1024
 """Mapped bytes of this process, its program's among them (some 30 MB), beyond which pages are given back."""
@@ -28,7 +29,9 @@ _MADVISE: Final = getattr(ctypes.CDLL(None), "madvise", None)
 
 
 class Mapped:
-    """The map of an environment's file."""
+    """The map of an environment's file. ``sparing``: whether this process gives pages back."""
+
+    sparing: ClassVar[bool] = False
 
     def __init__(self, path: Path) -> None:
         self._file = path / "data.mdb"
@@ -39,14 +42,15 @@ class Mapped:
 
         On any thread: pages that another one reads meanwhile are mapped anew.
         """
-        self._read += max(size, _AROUND_BYTES)
-        if self._read >= READ_BYTES:
-            self.look()
+        if self.sparing:
+            self._read += max(size, _AROUND_BYTES)
+            if self._read >= READ_BYTES:
+                self.look()
 
     def look(self) -> None:
         """Give pages back if much is resident. As ``touched``."""
         self._read = 0
-        if mapped_bytes() > RESIDENT_BYTES_MAX:
+        if self.sparing and mapped_bytes() > RESIDENT_BYTES_MAX:
             self.give_back()
 
     def give_back(self) -> None:

@@ -11,6 +11,7 @@ import pytest
 from eventstore import resident
 from eventstore.content import TextPart
 from eventstore.events import ContextCreated, MessageAppended
+from eventstore.resident import Mapped
 from eventstore.store import EventStore
 
 COMMITS = 60
@@ -30,6 +31,11 @@ def resident_of(file: Path) -> int:
         elif not line.split(" ", 1)[0].endswith(":"):
             place = line
     return found
+
+
+@pytest.fixture(autouse=True)
+def sparing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mapped, "sparing", True)
 
 
 @pytest.fixture
@@ -65,6 +71,15 @@ async def test_nothing_is_given_back_while_little_is_resident(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 1 << 40)
+    monkeypatch.setattr(resident, "READ_BYTES", 1)
+    async with await EventStore.open(path, read_only=True) as store:
+        assert len(list(store.read())) == COMMITS + 1
+        assert resident_of(path / "log" / "data.mdb") > COMMITS * COMMIT_BYTES // 2
+
+
+async def test_who_is_not_sparing_keeps_what_was_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Mapped, "sparing", False)
+    monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 0)
     monkeypatch.setattr(resident, "READ_BYTES", 1)
     async with await EventStore.open(path, read_only=True) as store:
         assert len(list(store.read())) == COMMITS + 1

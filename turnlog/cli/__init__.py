@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import structlog
 
+from eventstore.resident import Mapped
 from turnlog.cli.failures import BROKEN_PIPE, INTERRUPTED, report_of, tell
 from turnlog.cli.output import Output
 from turnlog.cli.verbs import app
@@ -25,7 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without a character is no reason to fail
-    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+    arguments = sys.argv[1:] if arguments is None else arguments
+    Mapped.sparing = "serve" not in arguments[:1]
+    sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str]) -> int:

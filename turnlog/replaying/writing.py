@@ -116,7 +116,7 @@ async def _next_written(store: EventStore | None, placing: _Placing) -> list[_Ou
             pass
         return [(place, None) for place in places]
     if not placing.is_joined:
-        return list(zip(places, await store.append_many(list(alone)), strict=False))
+        return list(zip(places, await store.append_many(list(alone)), strict=True))
     try:
         return list(zip(places, await store.append_together(together), strict=True))
     except Refused as refused:
