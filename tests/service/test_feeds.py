@@ -9,6 +9,8 @@ import pytest
 from event_source import heard, objects
 from serving import Served
 
+from turnlog.service.feeds import Feeds
+
 
 async def test_a_reader_that_is_ahead_does_not_take_the_feed_from_others(served: Served) -> None:
     context_id = await served.context()
@@ -27,6 +29,32 @@ async def test_a_reader_that_is_ahead_does_not_take_the_feed_from_others(served:
         assert [chunk.delta for chunk in found] == ["c"]
         assert ahead.after(99) == []
     assert len(feeds) == 0
+
+
+async def test_who_comes_next_finds_the_feed_of_the_one_before(served: Served) -> None:
+    context_id = await served.context()
+    message_id = await served.stream(context_id)
+    feeds = Feeds(served.service.log.store, served.service.log.queries)
+    async with feeds.reading(context_id, message_id, 0) as first:
+        feeds.tend()
+        feeds.tend()
+    feeds.tend()
+    async with feeds.reading(context_id, message_id, 0) as second:
+        assert second is first
+        await served.chunks(message_id, "a")
+        while not second.after(0):
+            await second.change()
+        feeds.tend()
+    feeds.tend()
+    feeds.tend()
+    async with feeds.reading(context_id, message_id, 0) as third:
+        assert third is not first, "nobody came between two looks"
+        await served.finalize(message_id)
+        while not third.ended:
+            await third.change()
+    async with feeds.reading(context_id, message_id, 0) as fourth:
+        assert fourth is not third, "it has ended"
+    feeds.stop()
 
 
 async def test_a_feed_that_fails_ends_what_its_readers_read(

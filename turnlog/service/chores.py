@@ -19,7 +19,8 @@ from turnlog.service.settings import Settings
 from turnlog.service.streams import Streams
 
 TEND_SECONDS: Final = 0.5
-"""Between two looks at the open streams: a heartbeat, or the end of a key's time, is late by this at most."""
+"""Between two looks at the open streams: a heartbeat, or the end of a key's time, is late by this at most.
+A feed that nobody reads goes on for up to twice as long."""
 
 _logger: Final = structlog.get_logger("turnlog.service")
 
@@ -51,6 +52,7 @@ class Chores:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        self._streams.feeds.stop()
 
     async def _look(self) -> None:
         if self._keyring.refresh():
@@ -59,6 +61,7 @@ class Chores:
 
     async def _tend(self) -> None:
         self._streams.connections.tend(self._gate.state)
+        self._streams.feeds.tend()
 
     async def _sweep(self) -> None:
         producing = self._streams.producing

@@ -2,7 +2,10 @@
 
 A reader is only a place in the stream. It reads what is stored until it has caught up, then takes from the
 feed; a slow one whose place the feed no longer holds goes back to reading what is stored. Readers cost the
-writer nothing, and each other little: five hundred of them share one task, one decoding and one rendering.
+writer nothing, and each other little: five hundred share one task, one decoding and one rendering.
+
+A feed that nobody reads any more goes on for a moment: whoever comes back, or is next, need not wait until it
+is taken down and another one is put up.
 """
 
 from __future__ import annotations
@@ -25,7 +28,10 @@ HELD_CHUNKS_MAX: Final = 4_096
 
 
 class Feed:
-    """One stream's chunks after ``base``, as they come. ``ended`` once nothing more will."""
+    """One stream's chunks after ``base``, as they come. ``ended`` once nothing more will.
+
+    ``is_left``: when it was last looked at nobody read it, and nobody has since.
+    """
 
     def __init__(self, queries: Queries, message_id: UUID, base: int, *, raw: bool) -> None:
         self.base = base
@@ -33,6 +39,7 @@ class Feed:
         self.end: StreamFinalized | None = None
         self.error: TurnlogError | None = None
         self.readers = 0
+        self.is_left = False
         self._rendered: dict[str, dict[int, bytes]] = {}
         self._changed = asyncio.Event()
         self._queries = queries
@@ -115,18 +122,32 @@ class Feeds:
                 self._feeds[key] = Feed(self._queries, message_id, base, raw=raw)
         feed = self._feeds[key]
         feed.readers += 1
+        feed.is_left = False
         try:
             yield feed
         finally:
             feed.readers -= 1
-            if feed.readers == 0:
+            if feed.readers == 0 and feed.ended and self._feeds.get(key) is feed:
+                del self._feeds[key]
+
+    def tend(self) -> None:
+        """Stop the feeds that nobody has read since the time before."""
+        for key, feed in list(self._feeds.items()):
+            if feed.readers == 0 and (feed.is_left or feed.ended):
                 feed.stop()
-                if self._feeds.get(key) is feed:
-                    del self._feeds[key]
+                del self._feeds[key]
+            feed.is_left = feed.readers == 0
+
+    def stop(self) -> None:
+        """Stop them all."""
+        for feed in self._feeds.values():
+            feed.stop()
+        self._feeds.clear()
 
     def _running(self, key: tuple[UUID, bool]) -> Feed | None:
         feed = self._feeds.get(key)
         return None if feed is None or feed.ended else feed
 
     def __len__(self) -> int:
-        return len(self._feeds)
+        """Those that are read."""
+        return sum(feed.readers > 0 for feed in self._feeds.values())

@@ -129,10 +129,10 @@ class Source:
         """
         try:
             path = self._at(folder) if folder else str(self.root)
-            found = _listed(path) if not os.path.islink(path) or not folder else []
+            names, kinds = _listed(path) if not os.path.islink(path) or not folder else ([], {})
         except (OSError, Unreadable):
             return []
-        return [f"{folder}/{name}" if folder else name for name, is_kind in found if is_kind == kind]
+        return [f"{folder}/{name}" if folder else name for name in names if kinds.get(name, "file") == kind]
 
     def _entries(self) -> Iterator[tuple[str, Unreadable | None]]:
         if self.is_file:
@@ -143,12 +143,12 @@ class Source:
             folder = folders.pop()
             inner: list[str] = []
             try:
-                found = _listed(f"{self.root}/{folder}")
+                names, kinds = _listed(f"{self.root}/{folder}")
             except OSError as error:
                 yield folder, _refused(folder, error)
                 continue
-            for name, kind in found:
-                path = f"{folder}/{name}" if folder else name
+            for name in _one_by_one(names):
+                path, kind = f"{folder}/{name}" if folder else name, kinds.get(name, "file")
                 if kind == "folder":
                     inner.append(path)
                 elif _written(path) != path:
@@ -199,19 +199,31 @@ _KINDS: Final = {
 }
 
 
-def _listed(folder: str) -> list[tuple[str, str]]:
-    """Names with what they are, sorted: the entries themselves would take four times the memory."""
-    found: list[tuple[str, str]] = []
+def _listed(folder: str) -> tuple[list[str], dict[str, str]]:
+    """The names in a folder, sorted, and what those are that are no files."""
+    names: list[str] = []
+    kinds: dict[str, str] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
-            if entry.is_file(follow_symlinks=False):
-                found.append((entry.name, "file"))
-            elif entry.is_dir(follow_symlinks=False):
-                found.append((entry.name, "folder"))
-            else:
-                found.append((entry.name, "link" if entry.is_symlink() else "other"))
-    found.sort()
-    return found
+            names.append(entry.name)
+            if entry.is_dir(follow_symlinks=False):
+                kinds[entry.name] = "folder"
+            elif not entry.is_file(follow_symlinks=False):
+                kinds[entry.name] = "link" if entry.is_symlink() else "other"
+    names.sort()
+    return names, kinds
+
+
+def _one_by_one(names: list[str]) -> Iterator[str]:
+    """The names, which are taken from the list: as one text a million of them take a third of the memory."""
+    text = "\0".join(names)
+    names.clear()
+    at = 0
+    while at < len(text):
+        end = text.find("\0", at)
+        end = len(text) if end < 0 else end
+        yield text[at:end]
+        at = end + 1
 
 
 def _written(name: str) -> str:
