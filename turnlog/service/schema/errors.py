@@ -172,6 +172,7 @@ NEVER: Final = frozenset(
     {
         "ambiguous_id",
         "backup_failed",
+        "reader_died",
         "input_unreadable",
         "invalid_transform",
         "output_exists",
