@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
 import select
 import shutil
 import signal
@@ -12,11 +13,12 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
-from uuid import UUID
+from typing import Any, Final
+from uuid import UUID, uuid5
 
+import msgspec
 import pytest
-from commands import SECONDS_MAX, environment
+from commands import SECONDS_MAX, environment, spawn
 from conversations import Plain, conversations
 from hypothesis import given
 from jobs import run
@@ -47,6 +49,25 @@ with reading_apart(Source(Path(sys.argv[1])), importers, None, set()) as batches
     print(Path(f"/proc/self/task/{os.getpid()}/children").read_text(), flush=True)
     signal.pause()
 """
+
+
+KILLED: Final = """
+import os, signal, sys
+from turnlog.cli import main
+from turnlog.importers.job import batches
+
+compare, left = batches.compare, iter(range(0 if sys.argv[1] == "none" else int(sys.argv[1])))
+
+async def counted(*given, **named):
+    if sys.argv[1] != "none" and next(left, None) is None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return await compare(*given, **named)
+
+batches.compare = counted
+main(sys.argv[2:])
+"""
+COPIES: Final = 60
+_ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @pytest.fixture
@@ -153,6 +174,34 @@ def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
     assert ended
 
 
+def test_killed_and_run_again_it_is_as_if_nothing_had_been(tmp_path: Path) -> None:
+    """The process that reads was a batch ahead of the one that was killed."""
+    (tmp_path / "source").mkdir()
+    long_source(tmp_path / "source")
+    found: list[list[Any]] = []
+    for data, end in (("whole", "none"), ("cut", "20"), ("cut", "none")):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-c", KILLED, end, "import", "source", "--yes", "--json"),
+                *("--data", data, "--backup-dir", f"{data}-backup"),
+            ],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=SECONDS_MAX,
+            check=False,
+        )
+        if end != "none":
+            assert done.returncode == -signal.SIGKILL, done.stderr
+            continue
+        assert done.returncode == 0, done.stdout[-2_000:] + done.stderr
+        summary = msgspec.json.decode(done.stdout.splitlines()[-1])
+        assert (summary["contexts"], summary["verified"]) == (COPIES, COPIES)
+        lines = spawn("events", "--json", "--data", tmp_path / data).lines
+        found.append(sorted((line["context_id"], line["version"], line["commit_id"]) for line in lines))
+    assert found[0] == found[1]
+
+
 def children_of(process: int) -> set[int]:
     """The processes that it started."""
     tasks = Path(f"/proc/{process}/task").iterdir()
@@ -160,10 +209,11 @@ def children_of(process: int) -> set[int]:
 
 
 def long_source(directory: Path) -> Source:
-    """More than a pipe holds."""
+    """More than a pipe holds: copies of one conversation, each with ids of its own."""
     (original,) = (FIXTURES / "copilot_chat" / "conversations").glob("3142b167-*.json")
     text = original.read_text()
-    for number in range(60):
-        context_id = UUID(int=number)
-        (directory / f"{context_id}.json").write_text(text.replace(original.stem, str(context_id)))
+    for number in range(COPIES):
+        namespace = UUID(int=number)
+        changed = _ID.sub(lambda found, of=namespace: str(uuid5(of, found[0])), text)
+        (directory / f"{uuid5(namespace, original.stem)}.json").write_text(changed)
     return Source(directory)
