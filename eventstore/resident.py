@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar, Final
 
-RESIDENT_BYTES_MAX: Final = 96 * 1024 * 1024
+RESIDENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Mapped bytes of this process, its program's among them (some 30 MB), beyond which pages are given back."""
 
 READ_BYTES: Final = 8 * 1024 * 1024
