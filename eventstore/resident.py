@@ -22,8 +22,8 @@ RESIDENT_BYTES_MAX: Final = 64 * 1024 * 1024
 READ_BYTES: Final = 8 * 1024 * 1024
 """Read through a map between two looks at what is resident, which take some 10 us."""
 
-_AROUND_BYTES: Final = 64 * 1024
-"""What Linux maps at once around a page that is read, if it has it: 16 pages of 4 KiB."""
+_AROUND_BYTES: Final = 256 * 1024
+"""What Linux maps for one thing that is looked up: a page or a few, and 16 pages of 4 KiB around each."""
 
 _MADVISE: Final = getattr(ctypes.CDLL(None), "madvise", None)
 

@@ -177,6 +177,7 @@ class Writer:
         outcomes: list[Outcome] = []
         self._appender.begin(txn)
         for request in batch:
+            self._log.mapped.touched(request.bytes)
             try:
                 append = self._appender.append_together if request.rest else self._appender.append
                 outcomes.append(append(txn, request))

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeAlias, cast
+from itertools import islice
+from typing import Any, Final, TypeAlias, cast
 
 import lmdb
 from msgspec.structs import replace
 
 from eventstore import keys
 from eventstore.log import Log
+from eventstore.resident import Mapped
 from eventstore.stored import stored_commit
 from projections.generations import ABOUT, PROJECTIONS, Entry, Generation, encode_about, encode_entry, settle
 from projections.rows import BufferedRows
@@ -23,11 +25,16 @@ Get: TypeAlias = Callable[[str, bytes], bytes | None]
 """Reads a stored row: (table, key) -> value."""
 
 
+ROWS_AT_ONCE: Final = 200
+"""Rows that are written between two looks at what is mapped."""
+
+
 class Change:
     """One write transaction: rows go through ``txn``, entries through ``save``."""
 
-    def __init__(self, txn: lmdb.Transaction, env: lmdb.Environment, registry: Any) -> None:
+    def __init__(self, txn: lmdb.Transaction, env: lmdb.Environment, registry: Any, mapped: Mapped) -> None:
         self.txn: lmdb.Transaction = txn
+        self._mapped = mapped
         self.entries: dict[str, Entry] = {}
         self.databases: dict[bytes, Any] = {}
         self._env = env
@@ -43,8 +50,11 @@ class Change:
         for table, puts, deletes in rows.changes():
             for key in deletes:
                 self.txn.delete(key, db=databases[table])
+            left = iter(puts)
             with self.txn.cursor(databases[table]) as cursor:
-                cursor.putmulti(puts)
+                while some := list(islice(left, ROWS_AT_ONCE)):
+                    cursor.putmulti(some)
+                    self._mapped.look()  # the page of a row is read first, whatever the row takes
 
     def open(self, name: str, generation: Generation, *, create: bool) -> dict[str, Any]:
         """The databases of a generation by table."""
@@ -99,7 +109,13 @@ class Bookkeeping:
 
                 def rows_of(name: str, generation: Generation) -> Get:
                     databases, get = self.databases(name, generation), cast("Any", txn.get)
-                    return lambda table, key: get(key, db=databases[table])
+                    touched = self.views.mapped.touched
+
+                    def stored(table: str, key: bytes) -> bytes | None:
+                        touched(0)
+                        return get(key, db=databases[table])
+
+                    return stored
 
                 yield rows_of
         except lmdb.Error as error:
@@ -111,9 +127,8 @@ class Bookkeeping:
         env = self.views.env
         try:
             with env.begin(write=True) as txn:
-                change = Change(txn, env, self.views.registry)
+                change = Change(txn, env, self.views.registry, self.views.mapped)
                 yield change
-            self.views.mapped.look()  # a changed row's page is read first, whatever the row takes
         except lmdb.Error as error:
             raise self.views.translated(error) from error
         self._entries = {**self._entries, **change.entries}
