@@ -6,8 +6,7 @@ runs shares the next one.
 
 When a commit fails, LMDB cannot be trusted to say whether it happened, and the next commit may fail on a
 stale error. So: close, reopen, sync, and force one transaction through to the disk. Only then is the stored
-head the truth, on this disk and after a power cut, and each request is answered by it. While that does not
-succeed nothing is written.
+head the truth, also after a power cut, and each request is answered by it. Until then nothing is written.
 """
 
 from __future__ import annotations

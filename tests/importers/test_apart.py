@@ -21,6 +21,7 @@ import pytest
 from commands import SECONDS_MAX, environment, spawn
 from conversations import Plain, conversations
 from hypothesis import given
+from hypothesis import strategies as st
 from jobs import run
 
 import turnlog
@@ -30,7 +31,7 @@ from turnlog.importers.conversation import Conversation, Importer
 from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job import apart
 from turnlog.importers.job.apart import is_worth_it, reading_apart, send
-from turnlog.importers.job.reading import Batch, batches, read
+from turnlog.importers.job.reading import BATCH_BYTES, Batch, Read, batches, read
 from turnlog.importers.source.files import Source
 
 FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
@@ -95,11 +96,12 @@ def test_another_process_reads_the_same(folder: str, *, asks: bool) -> None:
     assert bool(here) == asks
 
 
-@given(one=conversations())
-def test_what_it_says_comes_as_it_was(one: Conversation) -> None:
+@given(one=conversations(), size=st.sampled_from([1, BATCH_BYTES + 1]))
+def test_what_it_says_comes_as_it_was(one: Conversation, size: int) -> None:
+    batch = Batch([], {one.id: Read(one, size, "a digest")}, size)
     written = io.BytesIO()
-    send(one, written)
-    assert pickle.loads(written.getvalue()) == one
+    send(batch, written)
+    assert pickle.loads(written.getvalue()) == batch
 
 
 async def test_an_import_is_the_same(log: Turnlog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

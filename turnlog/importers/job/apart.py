@@ -23,7 +23,7 @@ import msgspec
 from eventstore.errors import Unavailable
 from turnlog.importers.conversation import Chunk, Importer, Streamed
 from turnlog.importers.detecting import FORMATS
-from turnlog.importers.job.reading import Batch, batches, read
+from turnlog.importers.job.reading import BATCH_BYTES, Batch, batches, read
 from turnlog.importers.source.files import Source
 
 WORTH_BYTES: Final = 8 * 1024 * 1024
@@ -135,6 +135,8 @@ def main() -> None:
 def send(said: object, to: BinaryIO) -> None:
     """Write something as a pickle."""
     pickler = pickle.Pickler(to, protocol=5)
+    # Of a long conversation no note is kept of what was written: it would take as much memory as half of it.
+    pickler.fast = isinstance(said, Batch) and said.bytes > BATCH_BYTES
     pickler.dispatch_table = {Streamed: _streamed_apart, UUID: _uuid_apart}
     pickler.dump(said)
     to.flush()
