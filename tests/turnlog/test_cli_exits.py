@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import subprocess
 from collections.abc import Generator
@@ -344,6 +345,7 @@ def test_a_reader_that_leaves_early_ends_the_run_quietly(
         filled.ok("record", WIRE / "openai_chat" / "openai-text.chunks.txt", "--dialect", "openai_chat")
     with process(["events", "--follow", *arguments, "--data", filled.data]) as events:
         assert events.stdout is not None
+        fcntl.fcntl(events.stdout, fcntl.F_SETPIPE_SZ, 4096)  # so that there is more to be written
         events.stdout.readline()
         events.stdout.close()
         assert events.wait(SECONDS_MAX) == 141
