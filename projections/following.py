@@ -65,8 +65,10 @@ class Track:
         self.events: int = 0
         self.rows: BufferedRows = BufferedRows(projection.tables, _nothing_stored)
 
-    def fold(self, commits: list[Commit], reached: int, past: LogPast, give_way: Callable[[], None]) -> None:
-        """Fold the commits that lead up to the position ``reached``, giving way before each.
+    def fold(
+        self, commits: list[Commit], reached: int, past: LogPast, give_way: Callable[[], None] | None
+    ) -> None:
+        """Fold the commits that lead up to the position ``reached``; before each, ``give_way`` to others.
 
         Whatever a fold raises stops this track just before that commit, except for damage in the log that
         it met while looking back, which is raised.
@@ -75,7 +77,8 @@ class Track:
         for commit in commits:
             if not folds(kinds, commit):
                 continue
-            give_way()
+            if give_way is not None:
+                give_way()
             past.position, past.folded = commit.position, commit if commit.records else None
             try:
                 apply(commit, rows, past)
@@ -117,7 +120,7 @@ class Following:
         self._log = log
         self._books = books
         self._monotonic = monotonic
-        self._give_way = give_way or _go_on
+        self._give_way = give_way
         self._past = LogPast(log)
         self._slice_next = False
         self._start()
@@ -229,7 +232,7 @@ class Following:
                 commits, reached = self._page(position, goal, kinds)
             for track in running:
                 self.folding = track.projection.name
-                track.fold(commits, reached, self._past, self._give_way if sliced else _go_on)
+                track.fold(commits, reached, self._past, self._give_way if sliced else None)
             running = [track for track in running if track.failure is None]
             if reached == position or self._monotonic() >= deadline:
                 return
@@ -301,10 +304,6 @@ class Following:
                 change.save(name, entry.with_generation(generation).taken_over())
             track.role, track.saved = "live", track.applied
             self.tracks = [t for t in self.tracks if t is not live]
-
-
-def _go_on() -> None:
-    """Give no way."""
 
 
 def _nothing_stored(table: str, key: bytes) -> bytes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import re
@@ -68,6 +69,7 @@ batches.compare = counted
 main(sys.argv[2:])
 """
 COPIES: Final = 60
+DEPTHS: Final = (50, 70, 300, 480, 500, 600, 700)
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -94,6 +96,19 @@ def test_another_process_reads_the_same(folder: str, *, asks: bool) -> None:
         assert list(found) == expected
     assert there == here
     assert bool(here) == asks
+
+
+def test_what_nests_deeper_than_a_pickle_can_comes_over(tmp_path: Path) -> None:
+    session: dict[str, Any] = {"task": "t", "createdAt": "2025-01-13T10:00:00Z", "instances": []}
+    text = json.dumps([session | {"id": str(depth), "odd": "@"} for depth in DEPTHS])
+    for depth in DEPTHS:
+        text = text.replace('"@"', '{"a":' * depth + "1" + "}" * depth, 1)
+    (tmp_path / "sessions.json").write_text(text)
+    source, importers = Source(tmp_path), importers_of("ait42")
+    expected = list(batches(read(source, importers, None, set())))
+    assert sum(len(batch.conversations) for batch in expected) == len(DEPTHS)
+    with reading_apart(source, importers, None, set()) as found:
+        assert list(found) == expected
 
 
 @given(one=conversations(), size=st.sampled_from([1, BATCH_BYTES + 1]))

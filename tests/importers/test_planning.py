@@ -33,7 +33,7 @@ from eventstore.limits import COMMIT_EVENTS_MAX
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message
 from turnlog.importers.job.planning import Plan, plan_later
-from turnlog.importers.job.recording import COMMIT_BYTES, copies_in, digest_of
+from turnlog.importers.job.recording import COMMIT_BYTES, copies_in, digest_and_bytes
 from turnlog.importers.job.verifying import compare
 
 
@@ -67,7 +67,7 @@ async def bring(log: Turnlog, copy: Conversation) -> None:
 async def later(log: Turnlog, copy: Conversation) -> Plan | None:
     """What a copy adds; it is appended too, and what then is not as the copy says is only its conflicts."""
     before = log.store.version_of(copy.id)
-    plan = plan_later(copy, digest_of(copy)[0], await compare(log, copy, before=before), "again")
+    plan = plan_later(copy, digest_and_bytes(copy)[0], await compare(log, copy, before=before), "again")
     if plan is not None:
         await append(log, plan)
         after = await compare(log, copy, before=before, version=plan.version)

@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
 import pytest
-from witness import CONTEXT, Journal, damage, fill, opened, oracle, rows_of
+from witness import CONTEXT, Journal, code_of, damage, fill, opened, oracle, rows_of, running
 
 from eventstore.commits import Commit
-from eventstore.errors import Damaged, NotFound, TurnlogError, Unavailable
-from eventstore.events import ALL_BITS, CHUNK_BIT
+from eventstore.errors import Damaged, NotFound, Unavailable
 from eventstore.store import EventStore
 from projections import bookkeeping, following, runner
-from projections.projection import MILESTONES, Past, Projection, Rows
+from projections.projection import Past, Rows
 from projections.runner import Runner
-from projections.views import Views
 
 NEVER = 3600.0
 """A linger that no test waits for."""
-
-
-@asynccontextmanager
-async def running(
-    data_dir: Path, *projections: Projection, linger: float = 0.0
-) -> AsyncGenerator[tuple[EventStore, Views, Runner]]:
-    """A store, its views, and a runner; all within a time that only a hang exceeds."""
-    with anyio.fail_after(30):
-        async with (
-            opened(data_dir, projections) as (store, views),
-            Runner(store, views, linger_seconds=linger) as started,
-        ):
-            yield store, views, started
 
 
 class Gate(Journal):
@@ -52,11 +35,6 @@ class Gate(Journal):
             self.entered.set()
             assert self.open.wait(30)
         super().apply(commit, rows, past)
-
-
-def code_of(error: pytest.ExceptionInfo[TurnlogError]) -> str:
-    """The stable code."""
-    return error.value.code
 
 
 # Read your writes.
@@ -422,79 +400,3 @@ async def test_a_runner_that_was_never_started_closes_and_says_so(data_dir: Path
             await never.wait_for(1)
         await never.close()
         assert code_of(closed) == "log_closed"
-
-
-# A process that only reads.
-
-
-async def test_a_read_only_process_waits_for_what_the_writer_has_stored(
-    data_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("projections.polling.WAIT_SECONDS", 0.02)
-    async with running(data_dir, Journal(), Journal("bad", poison=7)) as (store, _, started):
-        await started.wait_for(0)
-        await fill(store, 10)
-        await started.wait_for(10)
-    async with await EventStore.open(data_dir) as store:
-        await fill(store, 5)
-    async with await EventStore.open(data_dir, read_only=True) as store:
-        projections = [Journal(), Journal("bad"), Journal("new")]
-        views = Views(data_dir / "views", projections, store.log, read_only=True)
-        async with Runner(store, views) as reader:
-            await reader.wait_for(10, "journal")
-            with pytest.raises(Unavailable):
-                await reader.wait_for(10)  # a configured projection has never been built
-            assert rows_of(views, Journal()) == oracle(store, Journal(), 10)
-            codes: list[str] = []
-            for position, name in ((15, "journal"), (8, "bad"), (1, "new"), (16, "journal")):
-                with pytest.raises(TurnlogError) as refused:
-                    await reader.wait_for(position, name)
-                codes.append(code_of(refused))
-            with pytest.raises(Unavailable) as read_only:
-                await reader.rebuild("journal")
-            states = [(p.name, p.state, p.checkpoint) for p in reader.status().projections]
-        views.close()
-    assert codes == ["views_behind", "projection_poisoned", "views_behind", "position_not_found"]
-    assert states == [("journal", "live", 10), ("bad", "failed", 6), ("new", "building", None)]
-    assert code_of(read_only) == "log_read_only"
-
-
-async def test_a_read_only_process_does_not_wait_for_what_has_failed(data_dir: Path) -> None:
-    async with running(data_dir, Journal(), Journal("bad", poison=7)) as (store, _, started):
-        await started.wait_for(0)
-        await fill(store, 10)
-        await started.wait_for(10)
-    async with await EventStore.open(data_dir, read_only=True) as store:
-        projections = [Journal(), Journal("bad")]
-        views = Views(data_dir / "views", projections, store.log, read_only=True)
-        async with Runner(store, views) as reader:
-            await reader.wait_for(10)
-        views.close()
-
-
-@pytest.mark.parametrize("kinds", [0, MILESTONES])
-async def test_a_read_only_process_knows_when_nothing_new_concerns_a_projection(
-    data_dir: Path, kinds: int
-) -> None:
-    journal = Journal(kinds=ALL_BITS & ~CHUNK_BIT | kinds)
-    async with running(data_dir, journal) as (store, _, started):
-        await fill(store, 2, chunks=True)
-        await started.wait_for(2)
-    async with await EventStore.open(data_dir) as store:
-        await fill(store, 600, chunks=True)
-    async with await EventStore.open(data_dir, read_only=True) as store:
-        views = Views(data_dir / "views", [journal], store.log, read_only=True)
-        async with Runner(store, views) as reader:
-            await reader.wait_for(602)
-        views.close()
-
-
-async def test_the_status_before_there_are_any_views_is_that_all_are_to_be_built(data_dir: Path) -> None:
-    async with await EventStore.open(data_dir) as store:
-        await fill(store, 3)
-    async with await EventStore.open(data_dir, read_only=True) as store:
-        views = Views(data_dir / "views", [Journal()], store.log, read_only=True)
-        async with Runner(store, views) as reader:
-            (status,) = reader.status().projections
-        views.close()
-    assert (status.state, status.checkpoint, status.lag_positions) == ("building", None, 3)

@@ -14,9 +14,9 @@ import lmdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from witness import CONTEXT, EVERYTHING, Journal, fill, opened, oracle, rows_of
+from witness import CONTEXT, EVERYTHING, Journal, code_of, fill, opened, oracle, rows_of
 
-from eventstore.errors import Damaged, NotFound, Refused, TurnlogError, Unavailable
+from eventstore.errors import Damaged, NotFound, Refused, Unavailable
 from eventstore.store import EventStore
 from projections.bookkeeping import Bookkeeping
 from projections.following import Following
@@ -57,11 +57,6 @@ def read_in_fork(views: Views) -> str:
     os.waitpid(child, 0)
     with open(output, encoding="ascii") as said:
         return said.read()
-
-
-def code_of(error: pytest.ExceptionInfo[TurnlogError]) -> str:
-    """The stable code."""
-    return error.value.code
 
 
 # What readers see.

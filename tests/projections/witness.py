@@ -1,4 +1,4 @@
-"""Small projections for tests of the machinery, and logs to fold."""
+"""Small projections for tests of the machinery, logs to fold, and what folds them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID
 
+import anyio
+import pytest
+
 from eventstore import keys
 from eventstore.commits import Append, Commit, Committed
 from eventstore.content import TextPart
+from eventstore.errors import TurnlogError
 from eventstore.events import (
     ALL_BITS,
     BITS,
@@ -26,6 +30,7 @@ from projections.bookkeeping import Bookkeeping
 from projections.following import Following
 from projections.memory import MemoryViews
 from projections.projection import Past, Projection, Rows
+from projections.runner import Runner
 from projections.views import Views
 
 
@@ -146,6 +151,24 @@ def rows_of(views: Views, projection: Projection) -> Mapping[str, object]:
     """What the rows are."""
     with views.reading() as reader:
         return {t: list(reader.scan(projection.name, t, b"", EVERYTHING)) for t in projection.tables}
+
+
+@asynccontextmanager
+async def running(
+    data_dir: Path, *projections: Projection, linger: float = 0.0
+) -> AsyncGenerator[tuple[EventStore, Views, Runner]]:
+    """A store, its views, and a runner; all within a time that only a hang exceeds."""
+    with anyio.fail_after(30):
+        async with (
+            opened(data_dir, projections) as (store, views),
+            Runner(store, views, linger_seconds=linger) as started,
+        ):
+            yield store, views, started
+
+
+def code_of(error: pytest.ExceptionInfo[TurnlogError]) -> str:
+    """The stable code."""
+    return error.value.code
 
 
 class Steps:

@@ -15,6 +15,8 @@ import pytest
 from commands import SECONDS_MAX, WIRE, Terminal, process, spawn
 
 from eventstore.errors import CODES, Refused, TurnlogError
+from eventstore.resident import Mapped
+from turnlog.cli import main
 from turnlog.cli.failures import report_of
 
 TEXT: Final = WIRE / "anthropic" / "basic_response.txt"
@@ -372,3 +374,16 @@ def test_the_directory_and_the_unsafe_file_system_may_come_from_the_environment(
 
 def test_the_error_of_an_unsafe_file_system_names_the_option() -> None:
     assert "--allow-unsafe-file-system" in report_of(TurnlogError("file_system_unsafe", "m")).hint
+
+
+@pytest.mark.parametrize(
+    ("arguments", "gives_back"),
+    [(["verify", "--help"], True), (["serve", "--help"], False), (["--verbose", "serve", "--help"], False)],
+)
+def test_every_process_but_a_service_gives_back_the_pages_that_it_read(
+    arguments: list[str], gives_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Mapped, "sparing", None)
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert Mapped.sparing is gives_back

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without a character is no reason to fail
     arguments = sys.argv[1:] if arguments is None else arguments
-    Mapped.sparing = "serve" not in arguments[:1]
+    Mapped.sparing = "serve" not in arguments
     sys.exit(run(arguments))
 
 

@@ -101,15 +101,15 @@ def _opened(text: bytes, most: int, form: _Form, levels: int) -> Any:
 
 
 def _items(items: list[msgspec.Raw], most: int, form: _Form, levels: int) -> Iterator[Any]:
-    for some in together(items):
+    for some in portions(items):
         if len(some) == 1:
             yield _opened(bytes(some[0]), most, form, levels)
         else:
             yield from form.some(some, most)
 
 
-def together(items: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
-    """Items of a list in portions that are decoded at once; a long one is alone."""
+def portions(items: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
+    """Items of a list, those together that are decoded at once; a long one is alone."""
     some: list[msgspec.Raw] = []
     size = 0
     for one in items:

@@ -25,7 +25,7 @@ from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.reading import Batch, Read, batches, files_of, read
-from turnlog.importers.job.recording import copies_in, digest_of
+from turnlog.importers.job.recording import copies_in, digest_and_bytes
 from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
     LISTED_MAX,
@@ -132,7 +132,7 @@ async def _prepare(log: Turnlog | None, read: Read, settings: Settings) -> _Work
         if log is not None:
             work.conversation = conversation = not_undone(log, conversation)
         if digest is None or conversation is not read.conversation:
-            digest, _ = await _found(work, partial(digest_of, conversation))
+            digest, _ = await _found(work, partial(digest_and_bytes, conversation))
         version = 0 if log is None else log.store.version_of(conversation.id)
         if log is None or version == 0:
             work.plan = plan_new(conversation, digest, settings.workspace, settings.run)

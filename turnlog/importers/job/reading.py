@@ -11,7 +11,7 @@ import msgspec
 
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.detecting import unclaimed
-from turnlog.importers.job.recording import digest_of
+from turnlog.importers.job.recording import digest_and_bytes
 from turnlog.importers.source.files import Source
 from turnlog.importers.source.notes import problem_of
 
@@ -120,7 +120,7 @@ def _measured(conversation: Conversation) -> Read:
     """A conversation with what it takes. What cannot be stored is a batch by itself."""
     chunks = sum(len(message.streamed.chunks) for message in conversation.messages if message.streamed)
     try:
-        digest, size = digest_of(conversation)
+        digest, size = digest_and_bytes(conversation)
     except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError):
         return Read(conversation, BATCH_BYTES, None)
     return Read(conversation, size + CHUNK_BYTES * chunks, digest)

@@ -52,10 +52,10 @@ class Copy(msgspec.Struct, frozen=True):
     updated_at: int | None = None
 
 
-def digest_of(conversation: Conversation) -> tuple[str, int]:
-    """What makes two copies the same: all that they say, and not where they were found; and its bytes.
+def digest_and_bytes(conversation: Conversation) -> tuple[str, int]:
+    """A digest of what makes two copies the same: all that they say, and not where they were found.
 
-    Raises as ``sized`` does.
+    And how many bytes that takes. Raises as ``sized`` does.
     """
     digest, size = sha256(), 0
     for piece in _encoded(msgspec.structs.replace(conversation, origin="", warnings=(), files=())):
