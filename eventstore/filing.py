@@ -18,6 +18,9 @@ from eventstore.stored import Head, Item, beside_head
 _ITEM_BYTES: Final = 18
 """What an item takes on its page besides its value: key, node and pointer."""
 
+_ROWS_AT_ONCE: Final = 256
+"""Rows that are written between two looks at what is mapped."""
+
 
 class Filing:
     """``rows``: what waits, by database. Owned by the writer; ``forget`` after a failed transaction."""
@@ -75,12 +78,14 @@ class Filing:
         self._beside, self._beside_bytes = [], 0
 
     def _put(self, txn: lmdb.Transaction, name: bytes, rows: list[Item], *, append: bool = False) -> None:
-        database = self._log.databases[name]
+        database, added = self._log.databases[name], 0
         if len(rows) == 1:
             added = int(txn.put(*rows[0], db=database, append=append))
         else:
             with txn.cursor(database) as cursor:
-                _, added = cursor.putmulti(rows, append=append)
+                for start in range(0, len(rows), _ROWS_AT_ONCE):
+                    added += cursor.putmulti(rows[start : start + _ROWS_AT_ONCE], append=append)[1]
+                    self._log.mapped.look()  # the page of a row is read first, wherever it is
         if append and added != len(rows):
             raise lmdb.CorruptedError(f"position {keys.unpack_u64(rows[0][0])} is out of order")
 

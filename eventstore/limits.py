@@ -57,6 +57,9 @@ WRITE_MODELS_BYTES_MAX: Final = 64 * 1024 * 1024
 """Memory of the write models that are kept: of 40,000 contexts with a branch and little metadata, or of 40
 with as many branches and open streams and as much metadata as there can be."""
 
+SPARED_MODELS_BYTES_MAX: Final = 8 * 1024 * 1024
+"""That of a process which spares memory, as an import: it seldom comes back to a context."""
+
 SNAPSHOT_EVENTS: Final = 1_000
 """A context's write model is stored anew after this many events, so that loading one folds at
 most this many (about 1 ms)."""

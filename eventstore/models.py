@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from eventstore import process
 from eventstore.context import WriteModel
-from eventstore.limits import WRITE_MODELS_BYTES_MAX
+from eventstore.limits import SPARED_MODELS_BYTES_MAX, WRITE_MODELS_BYTES_MAX
 
 MODEL_BYTES: Final = 1_024
 """Memory of a write model with one branch, as measured."""
@@ -17,6 +18,7 @@ ENTRY_BYTES: Final = 640
 class Models:
     """Write models by the 16 bytes of their context's id, together at most ``WRITE_MODELS_BYTES_MAX``.
 
+    In a process that ``spares`` they are at most ``SPARED_MODELS_BYTES_MAX``.
     Those that were put longest ago leave first; they are loaded anew when they are needed. A model that has
     gained or lost branches, streams or metadata is put again.
     """
@@ -35,7 +37,8 @@ class Models:
         if context_key in self._models:
             self._drop(context_key)
         size = size_of(model)
-        while self._models and self._bytes + size > WRITE_MODELS_BYTES_MAX:
+        bytes_max = SPARED_MODELS_BYTES_MAX if process.spares else WRITE_MODELS_BYTES_MAX
+        while self._models and self._bytes + size > bytes_max:
             self._drop(next(iter(self._models)))
         self._models[context_key], self._sizes[context_key] = model, size
         self._bytes += size

@@ -14,7 +14,9 @@ import os
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
+
+from eventstore import process
 
 RESIDENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Mapped bytes of this process, its program's among them (some 30 MB), beyond which pages are given back."""
@@ -29,9 +31,7 @@ _MADVISE: Final = getattr(ctypes.CDLL(None), "madvise", None)
 
 
 class Mapped:
-    """The map of an environment's file. ``sparing``: whether this process gives pages back."""
-
-    sparing: ClassVar[bool] = False
+    """The map of an environment's file, whose pages a process that ``spares`` gives back."""
 
     def __init__(self, path: Path) -> None:
         self._file = path / "data.mdb"
@@ -42,7 +42,7 @@ class Mapped:
 
         On any thread: pages that another one reads meanwhile are mapped anew.
         """
-        if self.sparing:
+        if process.spares:
             self._read += max(size, _AROUND_BYTES)
             if self._read >= READ_BYTES:
                 self.look()
@@ -50,7 +50,7 @@ class Mapped:
     def look(self) -> None:
         """Give pages back if much is resident. As ``touched``."""
         self._read = 0
-        if self.sparing and mapped_bytes() > RESIDENT_BYTES_MAX:
+        if process.spares and mapped_bytes() > RESIDENT_BYTES_MAX:
             self.give_back()
 
     def give_back(self) -> None:

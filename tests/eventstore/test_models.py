@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 from samples import ident
 
-from eventstore import models
+from eventstore import models, process
 from eventstore.context import OpenStream, WriteModel
 from eventstore.limits import BRANCHES_MAX, NAME_CHARACTERS_MAX, OPEN_STREAMS_MAX
 from eventstore.models import Models, size_of
@@ -40,6 +40,14 @@ def test_those_that_were_put_longest_ago_leave_first(kept: Models) -> None:
     kept.put(bytes([2]), SMALL)
     kept.put(bytes([12]), SMALL)
     assert keys_in(kept) == [2, *range(4, 13)]
+
+
+def test_a_process_that_spares_keeps_fewer(kept: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "spares", True)
+    monkeypatch.setattr(models, "SPARED_MODELS_BYTES_MAX", 3 * size_of(SMALL))
+    for n in range(12):
+        kept.put(bytes([n]), SMALL)
+    assert keys_in(kept) == [9, 10, 11]
 
 
 def test_a_large_one_takes_the_room_of_many(kept: Models) -> None:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from eventstore import resident
+from eventstore import process, resident
 from eventstore.content import TextPart
 from eventstore.events import ContextCreated, MessageAppended
 from eventstore.resident import Mapped
@@ -16,6 +16,7 @@ from eventstore.store import EventStore
 
 COMMITS = 60
 COMMIT_BYTES = 100_000
+CONTEXTS = 1_100
 
 A = UUID(int=0xA)
 
@@ -35,7 +36,7 @@ def resident_of(file: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def sparing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mapped, "sparing", True)
+    monkeypatch.setattr(process, "spares", True)
 
 
 @pytest.fixture
@@ -78,7 +79,7 @@ async def test_nothing_is_given_back_while_little_is_resident(
 
 
 async def test_who_is_not_sparing_keeps_what_was_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Mapped, "sparing", False)
+    monkeypatch.setattr(process, "spares", False)
     monkeypatch.setattr(resident, "RESIDENT_BYTES_MAX", 0)
     monkeypatch.setattr(resident, "READ_BYTES", 1)
     async with await EventStore.open(path, read_only=True) as store:
@@ -94,3 +95,18 @@ async def test_where_nothing_can_be_given_back_reading_goes_on(
     monkeypatch.setattr(resident, "_MADVISE", None)
     async with await EventStore.open(path, read_only=True) as store:
         assert len(list(store.read())) == COMMITS + 1
+
+
+async def test_many_rows_of_an_index_are_not_written_at_one_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Mapped] = []
+
+    def look(mapped: Mapped) -> None:
+        looks.append(mapped)
+
+    async with await EventStore.open(tmp_path / "data", free_bytes_low=0) as store:
+        for n in range(CONTEXTS):
+            await store.append(UUID(int=n + 1), [ContextCreated()])
+        monkeypatch.setattr(Mapped, "look", look)
+    assert len(looks) >= CONTEXTS // 256

@@ -14,8 +14,8 @@ from uuid import UUID
 import pytest
 from commands import SECONDS_MAX, WIRE, Terminal, process, spawn
 
+import eventstore.process
 from eventstore.errors import CODES, Refused, TurnlogError
-from eventstore.resident import Mapped
 from turnlog.cli import main
 from turnlog.cli.failures import report_of
 
@@ -377,13 +377,13 @@ def test_the_error_of_an_unsafe_file_system_names_the_option() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "gives_back"),
+    ("arguments", "spares"),
     [(["verify", "--help"], True), (["serve", "--help"], False), (["--verbose", "serve", "--help"], False)],
 )
-def test_every_process_but_a_service_gives_back_the_pages_that_it_read(
-    arguments: list[str], gives_back: bool, monkeypatch: pytest.MonkeyPatch
+def test_every_process_but_a_service_spares_memory(
+    arguments: list[str], spares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Mapped, "sparing", None)
+    monkeypatch.setattr("eventstore.process.spares", None)
     with pytest.raises(SystemExit):
         main(arguments)
-    assert Mapped.sparing is gives_back
+    assert eventstore.process.spares is spares

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import structlog
 
-from eventstore.resident import Mapped
+from eventstore import process
 from turnlog.cli.failures import BROKEN_PIPE, INTERRUPTED, report_of, tell
 from turnlog.cli.output import Output
 from turnlog.cli.verbs import app
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without a character is no reason to fail
     arguments = sys.argv[1:] if arguments is None else arguments
-    Mapped.sparing = "serve" not in arguments
+    process.spares = "serve" not in arguments
     sys.exit(run(arguments))
 
 
