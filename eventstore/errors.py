@@ -115,6 +115,9 @@ CODES: Final[dict[str, Code]] = {
     "storage_failed": Code(UNAVAILABLE, 503, "Check the disk and the permissions of the directory."),
     "backup_failed": Code(UNAVAILABLE, 503, "Free disk space, or choose another --backup-dir."),
     "reader_died": Code(UNAVAILABLE, 503, "Run it again: it goes on where it was. See if memory is short."),
+    "spool_failed": Code(
+        UNAVAILABLE, 503, "Free disk space, or name another folder in TMPDIR; run it again."
+    ),
     "writer_locked": Code(UNAVAILABLE, 503, "Stop that process, or write over HTTP if it is the service."),
     "wrong_event_loop": Code(UNAVAILABLE, 500, "Use the store on the event loop that opened it."),
     "already_open": Code(UNAVAILABLE, 500, "Use the store that this process has opened."),

@@ -44,8 +44,8 @@ TRANSACTION_BYTES_MAX: Final = 32 * 1024 * 1024
 """Bytes that share one LMDB transaction: bounds the dirty pages held in memory."""
 
 TOGETHER_BYTES_MAX: Final = 256 * 1024 * 1024
-"""Encoded bytes of the commits that one ``append_together`` takes: they are in memory until the last is
-written, and so are their rows in the views. The longest chats that were seen take a tenth."""
+"""Encoded bytes of the commits that one ``append_together`` takes: the pages for them are in memory until the
+last is written, and so are their rows in the views. The longest chats that were seen take a tenth."""
 
 INBOX_REQUESTS_MAX: Final = 8_192
 """Requests waiting for the writer before ``append`` itself waits: two full transactions."""

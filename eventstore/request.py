@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import anyio.to_thread
@@ -14,13 +14,14 @@ from eventstore.commits import Append, pack
 from eventstore.errors import Refused
 from eventstore.events import ChunkReceived, ChunkRun
 from eventstore.limits import EVENTS_AT_ONCE, TOGETHER_BYTES_MAX, TRANSACTION_REQUESTS_MAX
+from eventstore.spool import Spool
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
     """``future`` gets the outcome. The collector need not look: what refers to a request ends with it.
 
     ``rest``: the requests that are to be written together with this one, or not at all; they are encoded and
-    nothing else (``unpacked``). ``bytes``: of all.
+    nothing else (``unpacked``), and many are not in memory. ``bytes``: of all.
     """
 
     append: Append
@@ -29,7 +30,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     commit_id: bytes | None
     future: Any
     bytes: int
-    rest: tuple[Request, ...] = ()
+    rest: Sequence[Request] = ()
 
 
 def make_request(append: Append, future: Any) -> Request:
@@ -48,7 +49,8 @@ def make_request(append: Append, future: Any) -> Request:
 def make_together(appends: Iterable[Append], future: Any) -> Request | None:
     """Check and encode appends that are to be written together, one by one; None if there are none.
 
-    Raises ``Refused``, also for one of another context and for more than can be written together.
+    Raises ``Refused``, also for one of another context and for more than can be written together, and
+    ``Unavailable`` (``spool_failed``) where many find no room on the disk.
     """
     taken = iter(appends)
     first = next(taken, None)
@@ -88,13 +90,14 @@ def packed(request: Request) -> Request:
 
 
 def _with_rest(first: Request, rest: Iterable[Append]) -> Request:
-    requests: list[Request] = []
+    requests = Spool[Request]()
     size = first.bytes
     for append in rest:
         if append.context_id != first.append.context_id:
             raise Refused("invalid_argument", "what is appended together is of one context")
-        requests.append(packed(make_request(append, first.future)))
-        size += requests[-1].bytes
+        request = packed(make_request(append, None))
+        requests.append(request, request.bytes)
+        size += request.bytes
         if size > TOGETHER_BYTES_MAX or len(requests) >= TRANSACTION_REQUESTS_MAX:
             raise Refused(
                 "commit_too_large",
@@ -102,7 +105,7 @@ def _with_rest(first: Request, rest: Iterable[Append]) -> Request:
                 limit=TOGETHER_BYTES_MAX,
                 actual=size,
             )
-    return msgspec.structs.replace(first, bytes=size, rest=tuple(requests))
+    return msgspec.structs.replace(first, bytes=size, rest=requests.settled())
 
 
 def _prepared_chunk(append: Append) -> Prepared | None:

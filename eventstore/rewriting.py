@@ -6,10 +6,9 @@ rewrites has opened the directory for himself, and nobody else may append.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, TypeAlias
 
 import lmdb
 
@@ -21,23 +20,27 @@ from eventstore.errors import Refused
 from eventstore.limits import FREE_BYTES_LOW, TRANSACTION_REQUESTS_MAX
 from eventstore.log import Log
 from eventstore.request import Request, make_request, packed, unpacked
+from eventstore.spool import Spool
 
 _COMMITS_MAX: Final = TRANSACTION_REQUESTS_MAX
 _BYTES_MAX: Final = 4 * 1024 * 1024
 """Encoded bytes of what waits: as events, those that stand alone take up to ten times as much."""
 
+_Waits: TypeAlias = tuple[Request, int, int, bool]
+"""A commit, when and at which position it was recorded, and whether it is ``together`` with that before."""
+
 
 class Rewriter:
     """Appends to a log, in transactions of some ``limits.TRANSACTION_REQUESTS_MAX`` commits.
 
-    Those that became visible together share one, however many they are.
+    Those that became visible together share one, however many they are; beyond some MiB they wait in a file.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._appender = Appender(log, lambda: 0)
         self._disk = Disk(log.path, FREE_BYTES_LOW)
-        self._waiting: deque[tuple[Request, int, int, bool]] = deque()
+        self._waiting = Spool[_Waits]()
         self._bytes = 0
 
     def append(self, append: Append, recorded_at: int, position: int, *, together: bool = False) -> None:
@@ -52,7 +55,8 @@ class Rewriter:
             raise _at(error, position) from error
         if not together and (len(self._waiting) >= _COMMITS_MAX or self._bytes >= _BYTES_MAX):
             self._commit()
-        self._waiting.append((packed(request) if together else request, recorded_at, position, together))
+        waits = packed(request) if together else request, recorded_at, position, together
+        self._waiting.append(waits, request.bytes)
         self._bytes += request.bytes
 
     def finish(self) -> None:
@@ -64,11 +68,10 @@ class Rewriter:
     def _commit(self) -> None:
         with translated(self._log.path):
             self._disk.check()
-        waiting, self._waiting, size, self._bytes = self._waiting, deque(), self._bytes, 0
+        waiting, self._waiting, size, self._bytes = self._waiting, Spool[_Waits](), self._bytes, 0
         with self._transaction() as txn:
             self._appender.begin(txn)
-            while waiting:
-                request, recorded_at, position, together = waiting.popleft()
+            for request, recorded_at, position, together in waiting:
                 self._appender.set_time(recorded_at)
                 try:
                     self._appender.append(txn, unpacked(request) if together else request, together=together)

@@ -9,7 +9,7 @@ from worlds import World
 from eventstore.request import make_request
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.job.planning import Plan, plan_new
-from turnlog.importers.job.recording import digest_and_bytes
+from turnlog.importers.job.recording import digest_and_bytes, figures_of
 from turnlog.importers.source.files import Source
 
 
@@ -22,7 +22,9 @@ def read_with(importer: Importer, root: Path) -> tuple[list[Conversation], list[
 
 def first_plan(conversation: Conversation) -> Plan:
     """What is appended of a conversation that the log does not have."""
-    return plan_new(conversation, digest_and_bytes(conversation)[0], None, "run")
+    return plan_new(
+        conversation, figures_of(conversation.messages), digest_and_bytes(conversation)[0], None, "run"
+    )
 
 
 def check_storable(conversation: Conversation) -> None:

@@ -33,6 +33,7 @@ from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job import apart
 from turnlog.importers.job.apart import is_worth_it, reading_apart, send
 from turnlog.importers.job.reading import BATCH_BYTES, Batch, Read, batches, read
+from turnlog.importers.job.recording import figures_of
 from turnlog.importers.source.files import Source
 
 FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
@@ -113,7 +114,7 @@ def test_what_nests_deeper_than_a_pickle_can_comes_over(tmp_path: Path) -> None:
 
 @given(one=conversations(), size=st.sampled_from([1, BATCH_BYTES + 1]))
 def test_what_it_says_comes_as_it_was(one: Conversation, size: int) -> None:
-    batch = Batch([], {one.id: Read(one, size, "a digest")}, size)
+    batch = Batch([], {one.id: Read(one, figures_of(one.messages), size, "a digest")}, size)
     written = io.BytesIO()
     send(batch, written)
     assert pickle.loads(written.getvalue()) == batch

@@ -107,7 +107,7 @@ def test_a_new_context_is_created_with_everything_in_one_commit() -> None:
     assert (noted.run, noted.before, noted.version) == ("run", 0, plan.version)
     assert updated == ContextUpdated({"tags": ["a", "b"]})
     assert state == StateChanged("idle")
-    assert (plan.before, plan.version, plan.messages, plan.chunks) == (0, 9, 2, 3)
+    assert (plan.before, plan.version, len(plan.brought), plan.figures.chunks) == (0, 9, 2, 3)
     assert [append.expected_version for append in plan.appends] == [0]
 
 
@@ -157,7 +157,7 @@ def test_a_long_stream_takes_several_commits() -> None:
     stream = streamed(completed_at=None)
     message = Message(identifier(1), None, "main", "assistant", (), streamed=replace(stream, chunks=pieces))
     plan = first_plan(conversation(messages=(message,), branches={"main": message.id}))
-    assert plan.chunks == len(pieces)
+    assert plan.figures.chunks == len(pieces)
     counts = [sum(map(events_in, append.events)) for append in plan.appends]
     assert sum(counts) == plan.version
     assert max(counts) <= COMMIT_EVENTS_MAX
@@ -202,7 +202,7 @@ async def test_a_newer_copy_adds_its_messages_and_changes(log: Turnlog) -> None:
     )
     plan = await later(log, newer)
     assert plan is not None
-    assert (plan.messages, plan.chunks, plan.conflicts) == (2, 3, ())
+    assert (len(plan.brought), plan.figures.chunks, plan.conflicts) == (2, 3, ())
     assert kinds(plan)[0] == "ContextUpdated"
     updated = records(plan)[0]
     assert isinstance(updated, ContextUpdated)
@@ -237,7 +237,7 @@ async def test_a_text_that_changed_under_its_id_is_a_conflict_and_stays(log: Tur
     changed = more(replace(copy, messages=(replace(message, parts=(TextPart("other"),)),)), "next")
     plan = await later(log, changed)
     assert plan is not None
-    assert plan.messages == 1
+    assert len(plan.brought) == 1
     assert {(d.message_id, d.field) for d in plan.conflicts} == {
         (message.id, "parts/0/text"),
         (message.id, "text"),

@@ -17,6 +17,7 @@ from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes, problem_of
+from turnlog.importers.source.seen import Seen, mark_of
 from turnlog.importers.source.shapes import shape
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
@@ -94,7 +95,7 @@ def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[
 def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Conversation | Problem]:
     stem = PurePosixPath(name).stem
     workspace = Workspace(stem, paths.get(stem)) if _HASH.fullmatch(stem) else Workspace()
-    seen = set[bytes]()
+    seen = Seen()
     try:
         with source.open(name) as file:
             for index, text in enumerate(elements(file, name)):
@@ -119,10 +120,9 @@ def _session(text: bytes, place: Place) -> Conversation | Problem:
         return Problem(place.path, "nested_too_deeply", "a value in it is nested too deeply", place.at)
 
 
-def _told_if_repeated(found: Conversation, at: str, seen: set[bytes]) -> Conversation:
-    if found.id.bytes in seen:
+def _told_if_repeated(found: Conversation, at: str, seen: Seen) -> Conversation:
+    if not seen.add(mark_of(found.id)):
         reason = "a session with this id stands before"
         said = Problem(found.origin, "repeated_id", reason, at, found.id)
         return msgspec.structs.replace(found, warnings=(said, *found.warnings))
-    seen.add(found.id.bytes)
     return found

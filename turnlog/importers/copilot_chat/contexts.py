@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from itertools import chain, starmap
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from eventstore.content import Json, TextPart
+from eventstore.spool import Spool, View
 from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.copilot_chat.branches import active_of, branches_of, order_of, parents_of
 from turnlog.importers.copilot_chat.found import CHUNKS, Found, Node, message_id_of
-from turnlog.importers.copilot_chat.messages import Draft, read_message
+from turnlog.importers.copilot_chat.messages import Draft, Said, read_message
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, rest_of, text_of
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.source.files import Unreadable
-from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, size_of
 from turnlog.importers.source.kept import untaken_facts
 from turnlog.importers.source.notes import Where
 from turnlog.importers.source.pieces import opened_at
@@ -37,7 +37,8 @@ _MODELLED: Final = (
 def assemble(found: Found) -> Conversation:
     """The conversation; what could not be read of it is in the notes."""
     files = dict.fromkeys((found.origin, *found.beside))
-    drafts = _drafts(found, files)
+    said = Spool[Said]()
+    drafts = _drafts(found, files, said)
     branches = branches_of(found, drafts)
     active = active_of(found, branches)
     parents = parents_of(drafts, branches, found)
@@ -49,9 +50,11 @@ def assemble(found: Found) -> Conversation:
     while unbranched in branches:
         unbranched += "-"
     times = _times(order, drafts, parents, found)
-    messages = tuple(
-        _message(drafts.pop(key), parents[key], homes.get(key, unbranched), *times[key]) for key in order
-    )
+
+    def message(key: UUID) -> Message:
+        draft = drafts[key]
+        return _message(draft, said[draft.said], parents[key], homes.get(key, unbranched), *times[key])
+
     state, detail, known = read_state(found.document.get("current_state", "idle"))
     if not known:
         found.notes.say("state_unknown", "its current_state is none that we know")
@@ -83,7 +86,7 @@ def assemble(found: Found) -> Conversation:
         id=found.id,
         origin=found.origin,
         format=FORMAT,
-        messages=messages,
+        messages=View(order, message),
         branches={name: branch.ids[-1] if branch.ids else None for name, branch in branches.items()},
         active_branch=active,
         title=title,
@@ -93,12 +96,15 @@ def assemble(found: Found) -> Conversation:
         state_detail=detail,
         warnings=found.notes.said(),
         files=tuple(files) if len(files) > 1 else (),
-        kept=tuple(chain.from_iterable(starmap(untaken_facts, found.untaken.items()))),
+        kept=found.kept.settled(),
     )
 
 
-def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
-    """Every message that can be read, by its id; each original is let go of as soon as it is."""
+def _drafts(found: Found, files: dict[str, None], said: Spool[Said]) -> dict[UUID, Draft]:
+    """Every message that can be read, by its id; each original is let go of as soon as it is.
+
+    What they say goes into ``said``.
+    """
     lists = [list_of(branch.get("message_ids")) or [] for branch in found.branches.values()]
     named = {key for ids in lists for key in ids if isinstance(key, str)}
     drafts: dict[UUID, Draft] = {}
@@ -133,6 +139,7 @@ def _drafts(found: Found, files: dict[str, None]) -> dict[UUID, Draft]:
             draft.timeless = True
             if len(draft.parts) == 1 and isinstance(draft.parts[0], TextPart):
                 draft.parts = ()
+        said.append(draft.taken_out(len(said)), node.bytes)
         drafts[draft.id] = draft
     return drafts
 
@@ -141,7 +148,9 @@ def _not_taken(found: Found, message_id: UUID, node: Node, error: Unreadable) ->
     """Tell of what is no message for us, and keep it; of several with one id the first."""
     reason = f"{error.reason}; its file and the backup have it"
     if message_id not in found.untaken:
-        found.untaken[message_id] = opened_at(node.value, CHUNKS)
+        found.untaken.add(message_id)
+        facts = untaken_facts(message_id, opened_at(node.value, CHUNKS))
+        found.kept.extend((fact, size_of(fact.data)) for fact in facts)
         reason = f"{error.reason}; it is kept beside the messages"
     found.notes.lose(Unreadable(error.path, error.code, reason, error.place))
 
@@ -177,8 +186,10 @@ def _times(
     return times
 
 
-def _message(draft: Draft, parent: UUID | None, branch: str, at: int | None, source: TimeSource) -> Message:
-    streamed = draft.streamed
+def _message(
+    draft: Draft, said: Said, parent: UUID | None, branch: str, at: int | None, time_source: TimeSource
+) -> Message:
+    streamed, source = said.streamed, said.source | draft.source
     if streamed is not None and draft.timeless and at is not None:
         chunks = tuple(msgspec.structs.replace(chunk, at=at) for chunk in streamed.chunks)
         streamed = msgspec.structs.replace(streamed, started_at=at, chunks=chunks)
@@ -187,10 +198,10 @@ def _message(draft: Draft, parent: UUID | None, branch: str, at: int | None, sou
         parent,
         branch,
         draft.role,
-        draft.parts,
+        said.parts,
         draft.message_type,
-        {"source": draft.source} if draft.source else {},
+        {"source": source} if source else {},
         at,
-        source,
+        time_source,
         streamed,
     )

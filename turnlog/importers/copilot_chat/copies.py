@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
 from eventstore.content import Json
+from eventstore.spool import View
 from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 
 _REASON: Final = "the newer copy says it otherwise, and is taken"
@@ -28,9 +29,14 @@ def merge(one: Conversation, other: Conversation) -> Conversation:
     reason = "a message that the newer copy lacks"
     only_older = [_about(older, str(message.id), "only_in_older_copy", reason) for message in added]
     files = _files(newer) if differences else (*_files(newer), *_files(older))
+
+    def message(index: int) -> Message:
+        there = index - len(newer.messages)
+        return newer.messages[index] if there < 0 else added[there]
+
     return msgspec.structs.replace(
         newer,
-        messages=(*newer.messages, *added),
+        messages=View(range(len(newer.messages) + len(added)), message),
         kept=(*newer.kept, *untaken),
         warnings=(*newer.warnings, *older.warnings, merged, *only_older, *differences),
         files=tuple(dict.fromkeys(files)),
@@ -54,30 +60,41 @@ def _last(copy: Conversation) -> int:
 
 
 def _fullness(copy: Conversation) -> tuple[int, int, int, int, bool, str]:
-    streams = [message.streamed for message in copy.messages if message.streamed is not None]
+    chunks = ended = 0
+    for message in copy.messages:
+        if message.streamed is not None:
+            chunks += len(message.streamed.chunks)
+            ended += message.streamed.outcome is not None
     return (
         len(copy.messages),
-        sum(len(stream.chunks) for stream in streams),
-        sum(stream.outcome is not None for stream in streams),
+        chunks,
+        ended,
         len(copy.config) + (copy.title is not None) + len(copy.branches),
         copy.attributes["import"]["layout"] == "pool",
         copy.origin,
     )
 
 
-def _added(newer: Conversation, older: Conversation) -> list[Message]:
+def _added(newer: Conversation, older: Conversation) -> Sequence[Message]:
     """They stand where orphans stand: the newer copy has them on no branch."""
-    there = {message.id for message in newer.messages}
-    homes = {message.branch for message in newer.messages} - newer.branches.keys()
-    home = next(iter(homes), "orphaned")
+    there: set[UUID] = set()
+    branches: set[str] = set()
+    for message in newer.messages:
+        there.add(message.id)
+        branches.add(message.branch)
+    home = next(iter(branches - newer.branches.keys()), "orphaned")
     while home in newer.branches:
         home += "-"
-    added: list[Message] = []
-    for message in older.messages:  # parents first, so that each finds its own
+    added: list[int] = []
+    for index, message in enumerate(older.messages):  # parents first, so that each finds its own
         if message.id not in there:
             there.add(message.id)
-            added.append(msgspec.structs.replace(message, branch=home))
-    return added
+            added.append(index)
+
+    def at_home(index: int) -> Message:
+        return msgspec.structs.replace(older.messages[index], branch=home)
+
+    return View(added, at_home)
 
 
 def _untaken(newer: Conversation, older: Conversation) -> tuple[list[Kept], list[Problem]]:
@@ -102,16 +119,19 @@ def _by_place(copy: Conversation) -> dict[Json, list[Kept]]:
 
 def _differences(newer: Conversation, older: Conversation) -> Iterator[Problem]:
     """What the older copy says otherwise, and what only it says of the context: the newer copy is taken."""
-    mine = {message.id: message for message in newer.messages}
+    parents: dict[UUID, UUID | None] = {}
+    places: dict[UUID, int] = {}
+    for index, message in enumerate(newer.messages):
+        parents[message.id], places[message.id] = message.parent_id, index
     for message in older.messages:
-        if message.id in mine and not _covers(mine[message.id], message):
+        if message.id in places and not _covers(newer.messages[places[message.id]], message):
             yield _about(older, str(message.id), "copies_differ", _REASON)
     if not older.config.items() <= newer.config.items():
         yield _about(older, "$.config", "copies_differ", _REASON)
     if older.title is not None and older.title != newer.title:
         yield _about(older, "$.title", "copies_differ", _REASON)
     for name, head in older.branches.items():
-        if name not in newer.branches or not _leads_to(head, newer.branches[name], mine):
+        if name not in newer.branches or not _leads_to(head, newer.branches[name], parents):
             yield _about(older, f"$.branches.{name}", "copies_differ", _REASON)
     if older.active_branch != newer.active_branch:
         yield _about(older, "$.active_branch_name", "copies_differ", _REASON)
@@ -124,10 +144,10 @@ def _differences(newer: Conversation, older: Conversation) -> Iterator[Problem]:
             yield _about(older, f"$.{name}", "copies_differ", _REASON)
 
 
-def _leads_to(wanted: UUID | None, head: UUID | None, messages: dict[UUID, Message]) -> bool:
+def _leads_to(wanted: UUID | None, head: UUID | None, parents: dict[UUID, UUID | None]) -> bool:
     """Whether a branch with that head went on from the one that is wanted."""
     while head is not None and head != wanted:
-        head = messages[head].parent_id
+        head = parents[head]
     return head == wanted
 
 

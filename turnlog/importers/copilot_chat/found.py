@@ -9,7 +9,8 @@ from uuid import UUID
 import msgspec
 
 from eventstore.content import Json
-from turnlog.importers.conversation import Streamed
+from eventstore.spool import Spool
+from turnlog.importers.conversation import Kept, Streamed
 from turnlog.importers.copilot_chat.notes import FORMAT
 from turnlog.importers.source.files import Unreadable, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
@@ -24,7 +25,7 @@ Layout = Literal["whole", "pool", "designed", "session"]
 class Node(msgspec.Struct, frozen=True):
     """A message as a layout found it: under which name, where, and its value.
 
-    ``at`` and ``streamed``: what is said of it elsewhere.
+    ``at`` and ``streamed``: what is said of it elsewhere. ``bytes``: what it takes there, roughly.
     """
 
     key: str
@@ -33,13 +34,14 @@ class Node(msgspec.Struct, frozen=True):
     place: str
     at: int | None = None
     streamed: Streamed | None = None
+    bytes: int = 0
 
 
 class Found(msgspec.Struct, frozen=True):
     """A context as a layout found it. ``nodes`` are read one at a time, and may be unreadable.
 
     ``beside``: files that say more of it, but are no message's own. ``untaken``: filled with the messages
-    that cannot be taken, each as it stands there.
+    that cannot be taken, each of which is in ``kept`` as it stands there.
     """
 
     id: UUID
@@ -51,7 +53,8 @@ class Found(msgspec.Struct, frozen=True):
     modified_us: Callable[[], int | None]
     notes: Notes
     beside: tuple[str, ...] = ()
-    untaken: dict[UUID, Json] = {}
+    untaken: set[UUID] = set()
+    kept: Spool[Kept] = msgspec.field(default_factory=Spool[Kept])
 
 
 def message_id_of(context_id: UUID, key: str) -> UUID:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from array import array
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any, Final
 from uuid import UUID
+
+import msgspec
 
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.copilot_chat.contexts import assemble
@@ -27,8 +27,9 @@ from turnlog.importers.copilot_chat.layouts import (
 from turnlog.importers.copilot_chat.notes import FORMAT, object_of
 from turnlog.importers.copilot_chat.sessions import find_session, is_agent_log
 from turnlog.importers.source.files import Source, Unreadable, uuid_of
-from turnlog.importers.source.keeping import fitted
+from turnlog.importers.source.keeping import fitted, settled
 from turnlog.importers.source.notes import problem_of
+from turnlog.importers.source.seen import Seen, mark_of
 
 _HEAD_BYTES: Final = 512
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"(id|context_id)"\s*:\s*"([^"\\\x80-\xff]{1,200})"')
@@ -86,9 +87,13 @@ class CopilotChat:
                     if isinstance(item, Problem):
                         yield item
                     else:
-                        before = found.get(item.id)
-                        found[item.id] = item if before is None else merge(before, item)
+                        before, one = found.get(item.id), _settled(item)
+                        found[item.id] = one if before is None else _settled(merge(before, one))
             yield from map(fitted, found.values())
+
+
+def _settled(conversation: Conversation) -> Conversation:
+    return msgspec.structs.replace(conversation, messages=settled(conversation.messages))
 
 
 def _fitted(item: Conversation | Problem) -> Conversation | Problem:
@@ -152,19 +157,10 @@ def _no_conversation(name: str, document: dict[str, Any], source: Source) -> Pro
 
 
 def _copied(source: Source) -> frozenset[int]:
-    """The marks of contexts that are there more than once. Eight bytes a file are all that is held."""
-    marks = array("Q")
-    for name in _candidates(source):
-        mark = _mark(name, source)
-        if mark is not None:
-            marks.append(mark)
-    found: set[int] = set()
-    before = None
-    for mark in sorted(marks):
-        if mark == before:
-            found.add(mark)
-        before = mark
-    return frozenset(found)
+    """The marks of contexts that are there more than once."""
+    seen = Seen()
+    marks = (mark for name in _candidates(source) if (mark := _mark(name, source)) is not None)
+    return frozenset(mark for mark in marks if not seen.add(mark))
 
 
 def _mark(name: str, source: Source) -> int | None:
@@ -173,13 +169,8 @@ def _mark(name: str, source: Source) -> int | None:
         if name.endswith(".json"):
             first = _FIRST_ID.match(source.head(name, _HEAD_BYTES))
             if first is not None:
-                return _digest(identity_of({first[1].decode(): first[2].decode()}, name))
+                return mark_of(identity_of({first[1].decode(): first[2].decode()}, name))
         document, kind = _kind(name, source)
     except Unreadable:
         return None
-    return None if kind == "other" else _digest(identity_of(document, name))
-
-
-def _digest(context_id: UUID) -> int:
-    """A hash, because those with one mark are read together, and ids can be made to look alike."""
-    return int.from_bytes(blake2b(context_id.bytes, digest_size=8).digest())
+    return None if kind == "other" else mark_of(identity_of(document, name))

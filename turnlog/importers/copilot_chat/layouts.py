@@ -11,7 +11,7 @@ from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, tex
 from turnlog.importers.copilot_chat.streams import ROWS
 from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
-from turnlog.importers.source.pieces import Left, opened
+from turnlog.importers.source.pieces import Left, decode, opened
 from turnlog.importers.source.rows import Place, Rowed
 from turnlog.importers.source.times import read_moment
 
@@ -98,11 +98,12 @@ def find_context(document: dict[str, Any], name: str, source: Source) -> Found:
             held.clear()
         elif inside is not None:
             items = list(_enumerate_nodes(list(map(opened, list_of(inside) or [inside]))))
+        size = source.size(name) // max(1, len(items))
         while items:  # each original goes as soon as it is read
             key, value = items.pop()
             if isinstance(value, Left):
                 value = value.value(CHUNKS, _ROWED)
-            yield Node(key, value, name, f"$.message_pool.{key}")
+            yield Node(key, value, name, f"$.message_pool.{key}", bytes=size)
         for path in pool:
             yield from _file(path, source)
 
@@ -216,13 +217,16 @@ def _file(path: str, source: Source, entry: dict[str, Any] | None = None) -> Ite
     if not path.endswith(".json"):
         return
     try:
-        value = source.json(path, CHUNKS, _ROWED)
+        text = source.bytes(path)
+        value = decode(path, text, CHUNKS, _ROWED)
     except Unreadable as error:
         yield error
         return
     if entry is not None and isinstance(value, dict):
         value["index"] = entry
-    yield Node(stem(path), value, path, "$", read_moment((entry or {}).get("timestamp")))
+    size = len(text)
+    del text
+    yield Node(stem(path), value, path, "$", read_moment((entry or {}).get("timestamp")), bytes=size)
 
 
 def modified(document: dict[str, Any], name: str, source: Source) -> int | None:

@@ -34,11 +34,20 @@ _MODELLED: Final = (
 )
 
 
+class Said(msgspec.Struct, frozen=True):
+    """What a draft says, apart from it: all that may be large."""
+
+    parts: tuple[Part, ...]
+    source: dict[str, Json]
+    streamed: Streamed | None
+
+
 class Draft(msgspec.Struct):
     """A message before its parent, branch and time are settled. ``source``: what we do not model.
 
     ``parent`` is as the source says it, and unset where it says nothing, not even that there is none.
-    ``timeless``: the chunks have no times either, and get that of the message.
+    ``timeless``: the chunks have no times either, and get that of the message. ``said``: the number of what
+    was taken out of it.
     """
 
     id: UUID
@@ -52,6 +61,13 @@ class Draft(msgspec.Struct):
     streamed: Streamed | None
     where: Where
     timeless: bool = False
+    said: int = -1
+
+    def taken_out(self, number: int) -> Said:
+        """What it says, which it does not hold any more."""
+        said = Said(self.parts, self.source, self.streamed)
+        self.parts, self.source, self.streamed, self.said = (), {}, None, number
+        return said
 
 
 def read_message(node: dict[str, Any], message_id: UUID, where: Where) -> Draft:

@@ -86,22 +86,26 @@ def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
     loose = [index for index in range(len(runs)) if index not in matched.values()]
     keys += [f"run {index}" for index in loose if index >= tail]
 
+    size = (source.size(name) + source.size(log)) // max(1, len(items) + len(loose))
+
     def nodes() -> Iterator[Node]:
         for index, item in enumerate(items):
             place = f"$.messages[{index}]"
             at = matched.get(index)
             if at is None:
-                yield Node(keys[index], item, name, place)
+                yield Node(keys[index], item, name, place, bytes=size)
             else:
                 run = runs[at]
-                yield Node(keys[index], _with_lines(item, run), name, place, None, run.streamed(model))
+                streamed = run.streamed(model)
+                yield Node(keys[index], _with_lines(item, run), name, place, None, streamed, size)
         for index in loose:
             run = runs[index]
             message = {"role": "assistant", "content": "".join(run.deltas)}
             reason = "tokens that are no message of the session"
             notes.of(log).say("stream_unmatched", reason, f"line {run.line}")
             place = f"line {run.line}"
-            yield Node(f"run {index}", _with_lines(message, run), log, place, None, run.streamed(model))
+            streamed = run.streamed(model)
+            yield Node(f"run {index}", _with_lines(message, run), log, place, None, streamed, size)
 
     branches = {"main": {"message_ids": keys}}
     return Found(

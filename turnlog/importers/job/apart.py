@@ -21,7 +21,8 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Unavailable
-from turnlog.importers.conversation import Chunk, Importer, Streamed
+from eventstore.spool import Spool, pickle_into
+from turnlog.importers.conversation import Importer
 from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job.reading import BATCH_BYTES, Batch, batches, read
 from turnlog.importers.source.files import Source
@@ -50,6 +51,13 @@ class _End(msgspec.Struct, frozen=True):
     """All was read. The files of what was not asked for."""
 
     not_asked_for: set[str]
+
+
+class _Failure(msgspec.Struct, frozen=True):
+    """The other process cannot go on."""
+
+    code: str
+    message: str
 
 
 def is_worth_it(importers: tuple[Importer, ...], size: int) -> bool:
@@ -95,7 +103,7 @@ def _received(
 ) -> Iterator[Batch]:
     while True:
         try:
-            said: Batch | _End = pickle.load(answers)  # noqa: S301 -- of the process that we started
+            said: Batch | _End | _Failure = _load(answers)
         except (EOFError, pickle.UnpicklingError) as error:
             code = process.wait()
             what = "the process that reads the source ended too early"
@@ -103,6 +111,8 @@ def _received(
         if isinstance(said, _End):
             not_asked_for |= said.not_asked_for
             return
+        if isinstance(said, _Failure):
+            raise Unavailable(said.code, said.message)
         yield said
         del said  # before the next one is there
 
@@ -128,34 +138,30 @@ def main() -> None:
             send(batch, sys.stdout.buffer)
             del batch  # before the next one is read
         send(_End(not_asked_for), sys.stdout.buffer)
+    except Unavailable as error:
+        send(_Failure(error.code, error.message), sys.stdout.buffer)
     except BrokenPipeError:  # nobody waits for it any more
         os._exit(1)
 
 
 def send(said: object, to: BinaryIO) -> None:
-    """Write something as a pickle."""
-    pickler = pickle.Pickler(to, protocol=5)
-    # Of a long conversation no note is kept of what was written: it would take as much memory as half of it.
-    pickler.fast = isinstance(said, Batch) and said.bytes > BATCH_BYTES
-    pickler.dispatch_table = {Streamed: _streamed_apart, UUID: _uuid_apart}
-    pickler.dump(said)
+    """Write something as a pickle, and behind it what is in files of it."""
+    pickle_into(to, said, is_long=isinstance(said, Batch) and said.bytes > BATCH_BYTES)
+    for spool in _spools(said):
+        spool.send(to)
     to.flush()
 
 
-def _streamed_apart(streamed: Streamed) -> tuple[Any, ...]:
-    """A stream by columns: chunk by chunk it would take five times as long."""
-    chunks = streamed.chunks
-    columns: list[list[Any]] = [[one.delta for one in chunks], [one.at for one in chunks]]
-    kinds, parts = [one.kind for one in chunks], [one.part for one in chunks]
-    if kinds.count("text") + parts.count(None) < 2 * len(chunks):
-        columns += [kinds, parts]
-    rest = msgspec.structs.astuple(msgspec.structs.replace(streamed, chunks=()))
-    return _streamed_of, (rest, columns)
+def _load(given: BinaryIO) -> Any:
+    """Read what was sent. Raises ``EOFError`` and ``pickle.UnpicklingError`` if it is not whole."""
+    said = pickle.load(given)  # noqa: S301 -- of the process that we started
+    for spool in _spools(said):
+        spool.receive(given)
+    return said
 
 
-def _streamed_of(rest: tuple[Any, ...], columns: list[list[Any]]) -> Streamed:
-    return msgspec.structs.replace(Streamed(*rest), chunks=tuple(map(Chunk, *columns)))
-
-
-def _uuid_apart(value: UUID) -> tuple[Any, ...]:
-    return UUID, (None, value.bytes)
+def _spools(said: object) -> Iterator[Spool[Any]]:
+    for one in said.conversations.values() if isinstance(said, Batch) else ():
+        for held in (one.conversation.messages, one.conversation.kept):
+            if isinstance(held, Spool):
+                yield held

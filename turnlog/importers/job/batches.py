@@ -25,7 +25,7 @@ from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.reading import Batch, Read, batches, files_of, read
-from turnlog.importers.job.recording import copies_in, digest_and_bytes
+from turnlog.importers.job.recording import Figures, copies_in, digest_and_bytes, figures_of
 from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
     LISTED_MAX,
@@ -59,12 +59,13 @@ class Settings(msgspec.Struct, frozen=True):
 class _Work(msgspec.Struct):
     """One conversation on its way; ``source_id`` is its id in the source, ``bytes`` what it takes, roughly.
 
-    ``compared``: with all that was there, when nothing is new in it. ``explained``: what differs only because
-    it is an export of the context.
+    ``figures`` are of its messages. ``compared``: with all that was there, when nothing is new in it.
+    ``explained``: what differs only because it is an export of the context.
     """
 
     conversation: Conversation
     source_id: UUID
+    figures: Figures
     bytes: int
     plan: Plan | None = None
     compared: Compared | None = None
@@ -127,15 +128,16 @@ async def _bring_batch(log: Turnlog | None, batch: Batch, settings: Settings) ->
 
 async def _prepare(log: Turnlog | None, read: Read, settings: Settings) -> _Work:
     conversation, digest = read.conversation, read.digest
-    work = _Work(conversation, conversation.id, read.bytes)
+    work = _Work(conversation, conversation.id, read.figures, read.bytes)
     try:
         if log is not None:
             work.conversation = conversation = not_undone(log, conversation)
         if digest is None or conversation is not read.conversation:
             digest, _ = await _found(work, partial(digest_and_bytes, conversation))
+            work.figures = await _found(work, partial(figures_of, conversation.messages))
         version = 0 if log is None else log.store.version_of(conversation.id)
         if log is None or version == 0:
-            work.plan = plan_new(conversation, digest, settings.workspace, settings.run)
+            work.plan = plan_new(conversation, work.figures, digest, settings.workspace, settings.run)
             work.created = True
         else:
             await _prepare_later(log, work, digest, version, settings)
@@ -226,29 +228,23 @@ def _line_of(work: _Work, *, dry: bool) -> ContextLine:
         verified=not (dry or failed or differences or conflicts),
         created=work.created and not dry,
         messages=len(conversation.messages),
-        chunks=sum(len(m.streamed.chunks) for m in conversation.messages if m.streamed is not None),
-        messages_written=plan.messages if plan is not None and writes else 0,
-        chunks_written=plan.chunks if plan is not None and writes else 0,
+        chunks=work.figures.chunks,
+        messages_written=len(plan.brought) if plan is not None and writes else 0,
+        chunks_written=plan.figures.chunks if plan is not None and writes else 0,
         before=work.before,
         version=work.version,
         files=files_of(conversation),
         difference_count=len(differences),
         differences=tuple(differences[:LISTED_MAX]),
         conflicts=conflicts[:LISTED_MAX],
-        warning_count=len(warnings) + _interrupted(conversation),
-        warnings=tuple(_warnings(conversation))[:LISTED_MAX],
+        warning_count=len(warnings) + len(work.figures.interrupted),
+        warnings=tuple(_warnings(work))[:LISTED_MAX],
         error=work.error,
     )
 
 
-def _interrupted(conversation: Conversation) -> int:
-    streams = (message.streamed for message in conversation.messages)
-    return sum(streamed is not None and streamed.outcome is None for streamed in streams)
-
-
-def _warnings(conversation: Conversation) -> Iterator[Problem]:
-    yield from conversation.warnings
-    for message in conversation.messages:
-        if message.streamed is not None and message.streamed.outcome is None:
-            reason = f"the stream of message {message.id} was never finished: it is interrupted"
-            yield Problem(conversation.origin, "stream_interrupted", reason, warning=True)
+def _warnings(work: _Work) -> Iterator[Problem]:
+    yield from work.conversation.warnings
+    for message_id in work.figures.interrupted:
+        reason = f"the stream of message {message_id} was never finished: it is interrupted"
+        yield Problem(work.conversation.origin, "stream_interrupted", reason, warning=True)

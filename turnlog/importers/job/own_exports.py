@@ -9,6 +9,7 @@ from uuid import UUID
 
 import anyio.to_thread
 
+from eventstore.spool import Spool
 from turnlog.exporters import copilot_chat
 from turnlog.exporters.exported import Exported
 from turnlog.facade import Turnlog
@@ -18,7 +19,7 @@ from turnlog.importers.copilot_chat.found import Node
 from turnlog.importers.copilot_chat.layouts import found_of
 from turnlog.importers.job.differences import MISSING
 from turnlog.importers.job.verifying import Compared
-from turnlog.importers.source.keeping import fitted
+from turnlog.importers.source.keeping import fitted, size_of
 from turnlog.importers.source.notes import Notes
 
 Place: TypeAlias = tuple[UUID | None, str]
@@ -43,29 +44,30 @@ async def explained(log: Turnlog, conversation: Conversation, compared: Compared
 
 async def _exported(log: Turnlog, conversation: Conversation, compared: Compared) -> Conversation:
     """What the importer says of the context's export."""
-    nodes: list[Node] = []
+    nodes = Spool[Node]()
     document: dict[str, Any] = {}
     figures = Exported(copilot_chat.FORMAT, "")
     async for name, value in copilot_chat.contents_of(log, compared.state, figures):
         if name == copilot_chat.DOCUMENT:
             document = cast("dict[str, Any]", value)
         else:
-            nodes.append(Node(PurePosixPath(name).stem, value, name, "$"))
-
-    def given() -> Iterator[Node]:
-        while nodes:  # each goes as soon as it is read
-            yield nodes.pop()
+            size = size_of(value)
+            nodes.append(Node(PurePosixPath(name).stem, value, name, "$", bytes=size), size)
 
     times = (message.occurred_at for message in conversation.messages if message.time_source == "file")
     modified = next(times, None)
     notes = Notes(conversation.origin)
-    found = found_of(document, conversation.origin, "pool", given(), lambda: modified, notes)
+    found = found_of(document, conversation.origin, "pool", nodes, lambda: modified, notes)
     return await anyio.to_thread.run_sync(lambda: fitted(assemble(found)))
 
 
 def _alike(conversation: Conversation, exported: Conversation, compared: Compared) -> Iterator[Place]:
-    said = {message.id: message for message in conversation.messages}
-    same = {message.id for message in exported.messages if said.get(message.id) == message}
+    said = {message.id: index for index, message in enumerate(conversation.messages)}
+    same = {
+        message.id
+        for message in exported.messages
+        if message.id in said and conversation.messages[said[message.id]] == message
+    }
     for difference in compared.differences:
         name, _, inner = difference.field.partition("/")
         if name == "kept":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, cast
 from uuid import UUID
@@ -24,16 +24,18 @@ from eventstore.events import (
     StateChanged,
 )
 from eventstore.limits import COMMIT_EVENTS_MAX
+from eventstore.spool import chosen
 from projections.answers import ContextState
 from projections.metadata import same_json
-from turnlog.importers.conversation import Conversation, Message
+from turnlog.importers.conversation import Conversation, Kept, Message
 from turnlog.importers.job.differences import MISSING, Difference, lacks
 from turnlog.importers.job.recording import (
     COMMIT_BYTES,
     Copy,
+    Figures,
     branches_of,
     copies_in,
-    events_of,
+    figures_of,
     records_of,
     sized,
     tags_of,
@@ -48,29 +50,21 @@ DEFAULT_WORKSPACE: Final = "default"
 class Plan(msgspec.Struct, frozen=True):
     """What is to be appended, all or nothing; it takes the context from version ``before`` to ``version``.
 
-    First ``lead``, then the ``brought`` messages, then ``tail``. ``digest`` is that of the copy, for the ids
-    of the commits. ``conflicts`` are differences that no event can bring forward: they stay, and nothing is
-    overwritten.
+    First ``lead``, then the facts ``kept``, then the ``brought`` messages, then ``tail``. ``figures``: of the
+    messages brought. ``digest`` is that of the copy, for the ids of the commits. ``conflicts`` are
+    differences that no event can bring forward: they stay, and nothing is overwritten.
     """
 
     context_id: UUID
     digest: str
     before: int
     version: int
-    lead: tuple[Record, ...]
-    brought: tuple[Message, ...]
+    lead: Record
+    kept: Sequence[Kept]
+    brought: Sequence[Message]
+    figures: Figures
     tail: tuple[Record, ...]
     conflicts: tuple[Difference, ...] = ()
-
-    @property
-    def messages(self) -> int:
-        """How many are brought."""
-        return len(self.brought)
-
-    @property
-    def chunks(self) -> int:
-        """How many they have."""
-        return sum(len(message.streamed.chunks) for message in self.brought if message.streamed)
 
     @property
     def appends(self) -> Iterator[Append]:
@@ -79,9 +73,9 @@ class Plan(msgspec.Struct, frozen=True):
         Raises ``UnicodeEncodeError`` and ``OverflowError`` for values that cannot be stored.
         """
         version = self.before
-        records = chain(
-            map(sized, self.lead), chain.from_iterable(map(records_of, self.brought)), map(sized, self.tail)
-        )
+        facts = (CustomRecorded(each.name, each.data) for each in self.kept)
+        brought = chain.from_iterable(map(records_of, self.brought))
+        records = chain(map(sized, chain((self.lead,), facts)), brought, map(sized, self.tail))
         for index, commit in enumerate(_commits(records)):
             commit_id = stable_id("commit", str(self.context_id), self.digest, str(self.before), str(index))
             yield Append(self.context_id, commit, version, commit_id)
@@ -89,11 +83,11 @@ class Plan(msgspec.Struct, frozen=True):
         assert version == self.version, "the version that the copy notes is the one that its commits lead to"
 
 
-def plan_new(conversation: Conversation, digest: str, workspace: str | None, run: str) -> Plan:
+def plan_new(
+    conversation: Conversation, figures: Figures, digest: str, workspace: str | None, run: str
+) -> Plan:
     """All of a conversation, for a log that has no such context; ``digest`` is that of the copy."""
-    kept = [CustomRecorded(each.name, each.data) for each in conversation.kept]
-    heads: dict[str, UUID | None] = {MAIN: None}
-    heads |= {message.branch: message.id for message in conversation.messages}
+    heads: dict[str, UUID | None] = {MAIN: None, **figures.heads}
     wanted = branches_of(conversation)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != MAIN:
@@ -103,7 +97,7 @@ def plan_new(conversation: Conversation, digest: str, workspace: str | None, run
         tail.append(ContextUpdated({"tags": tags_of(conversation)}))
     if conversation.state is not None:
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    version = 1 + len(kept) + sum(map(events_of, conversation.messages)) + len(tail)
+    version = 1 + len(conversation.kept) + figures.events + len(tail)
     copy = Copy(digest, run, 0, version, conversation.updated_at)
     created = ContextCreated(
         conversation.title,
@@ -111,8 +105,8 @@ def plan_new(conversation: Conversation, digest: str, workspace: str | None, run
         conversation.config,
         with_copies(conversation.attributes, [copy]),
     )
-    lead = (created, *kept)
-    return Plan(conversation.id, copy.digest, 0, version, lead, conversation.messages, tuple(tail))
+    kept, brought = conversation.kept, conversation.messages
+    return Plan(conversation.id, copy.digest, 0, version, created, kept, brought, figures, tuple(tail))
 
 
 def plan_later(conversation: Conversation, digest: str, compared: Compared, run: str) -> Plan | None:
@@ -121,9 +115,8 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
     the same, and says nothing else that is not known. ``compared``: with all that there is.
     """
-    state, parents, differences = compared
+    state, parents, differences, ids = compared
     copies = copies_in(state.attributes)
-    ids = {message.id for message in conversation.messages}
     missing = {d.message_id for d in differences if d.message_id in ids and d.field == MISSING}
     conflicts = [d for d in differences if d.message_id is not None and d.message_id not in missing]
     known = copies[-1].updated_at if copies else None
@@ -134,13 +127,12 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
         return None
     heads = dict(state.branches)
     unknown = {d.field for d in differences if d.message_id is None or d.message_id in missing}
-    kept = [
-        CustomRecorded(each.name, each.data)
-        for number, each in enumerate(conversation.kept)
-        if f"kept/{number}" in unknown
-    ]
-    brought = tuple([message for message in conversation.messages if message.id in missing])
-    heads |= {message.branch: message.id for message in brought}
+    kept = chosen(conversation.kept, [n for n in range(len(conversation.kept)) if f"kept/{n}" in unknown])
+    brought = chosen(
+        conversation.messages, [n for n, each in enumerate(conversation.messages) if each.id in missing]
+    )
+    figures = figures_of(brought)
+    heads |= figures.heads
     wanted = _wanted_heads(conversation, compared, ids)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != state.active_branch:
@@ -148,7 +140,7 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     tail += [BranchDeleted(name) for name in heads if name not in wanted]
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
-    version = state.version + 1 + len(kept) + sum(map(events_of, brought)) + len(tail)
+    version = state.version + 1 + len(kept) + figures.events + len(tail)
     copy = Copy(digest, run, state.version, version, conversation.updated_at)
     changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
@@ -158,8 +150,10 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
         copy.digest,
         state.version,
         version,
-        (changes, *kept),
+        changes,
+        kept,
         brought,
+        figures,
         tuple(tail),
         tuple(conflicts),
     )
@@ -178,7 +172,9 @@ def _says_more(conversation: Conversation, compared: Compared) -> bool:
     return bool(fields)
 
 
-def _wanted_heads(conversation: Conversation, compared: Compared, ids: set[UUID]) -> dict[str, UUID | None]:
+def _wanted_heads(
+    conversation: Conversation, compared: Compared, ids: Collection[UUID]
+) -> dict[str, UUID | None]:
     """Where branches are to be: at a copy's heads, but for a branch that went on without it."""
     heads = compared.state.branches
     return heads | {

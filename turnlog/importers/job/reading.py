@@ -11,8 +11,9 @@ import msgspec
 
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.detecting import unclaimed
-from turnlog.importers.job.recording import digest_and_bytes
+from turnlog.importers.job.recording import Figures, digest_and_bytes, figures_of
 from turnlog.importers.source.files import Source
+from turnlog.importers.source.keeping import CHUNK_BYTES
 from turnlog.importers.source.notes import problem_of
 
 BATCH_CONTEXTS: Final = 256
@@ -24,17 +25,15 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 NOT_A_CONVERSATION: Final = "not_a_conversation"
 """The code of what an importer says of a file that has the kind of its own, and not their shape."""
 
-CHUNK_BYTES: Final = 150
-"""What a chunk takes in memory beside what it takes encoded."""
-
 
 class Read(msgspec.Struct, frozen=True):
-    """A conversation that was read, with what it takes in memory, roughly, and the digest of the copy.
+    """A conversation that was read, with what it would take in memory, roughly, and the digest of the copy.
 
     There is no digest of what cannot be stored.
     """
 
     conversation: Conversation
+    figures: Figures
     bytes: int
     digest: str | None
 
@@ -118,9 +117,9 @@ def files_of(conversation: Conversation) -> tuple[str, ...]:
 
 def _measured(conversation: Conversation) -> Read:
     """A conversation with what it takes. What cannot be stored is a batch by itself."""
-    chunks = sum(len(message.streamed.chunks) for message in conversation.messages if message.streamed)
+    figures = figures_of(conversation.messages)
     try:
         digest, size = digest_and_bytes(conversation)
     except (UnicodeError, OverflowError, RecursionError, msgspec.MsgspecError):
-        return Read(conversation, BATCH_BYTES, None)
-    return Read(conversation, size + CHUNK_BYTES * chunks, digest)
+        return Read(conversation, figures, BATCH_BYTES, None)
+    return Read(conversation, figures, size + CHUNK_BYTES * figures.chunks, digest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -22,7 +22,7 @@ IMPORT: Final = "import"
 COPIES: Final = "copies"
 """Under ``IMPORT`` in a context's attributes: every copy of it that was brought in, the last one last."""
 
-COMMIT_BYTES: Final = 8 * 1024 * 1024
+COMMIT_BYTES: Final = 2 * 1024 * 1024
 """Encoded bytes of a commit at most, but for a single larger record; a chunk is reckoned generously."""
 
 CHUNK_BYTES: Final = 16
@@ -50,6 +50,31 @@ class Copy(msgspec.Struct, frozen=True):
     before: int
     version: int
     updated_at: int | None = None
+
+
+class Figures(msgspec.Struct, frozen=True):
+    """Counted of messages. ``heads``: the last of each branch. ``interrupted``: whose streams never ended."""
+
+    chunks: int
+    events: int
+    heads: dict[str, UUID | None]
+    interrupted: tuple[UUID, ...]
+
+
+def figures_of(messages: Iterable[Message]) -> Figures:
+    """Count them. It looks at each, and of a long conversation that reads it."""
+    chunks = events = 0
+    heads: dict[str, UUID | None] = {}
+    interrupted: list[UUID] = []
+    for message in messages:
+        heads[message.branch] = message.id
+        events += 1
+        if message.streamed is not None:
+            chunks += len(message.streamed.chunks)
+            events += 1 + len(message.streamed.chunks)
+            if message.streamed.outcome is None:
+                interrupted.append(message.id)
+    return Figures(chunks, events, heads, tuple(interrupted))
 
 
 def digest_and_bytes(conversation: Conversation) -> tuple[str, int]:
@@ -127,11 +152,6 @@ def branches_of(conversation: Conversation) -> dict[str, UUID | None]:
 def tags_of(conversation: Conversation) -> list[str]:
     """The tags as the log keeps them."""
     return list(conversation.tags)
-
-
-def events_of(message: Message) -> int:
-    """The events that a message takes."""
-    return 1 if message.streamed is None else 2 + len(message.streamed.chunks)
 
 
 def folded(chunks: tuple[Chunk, ...]) -> tuple[Part, ...]:

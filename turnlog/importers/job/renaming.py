@@ -9,8 +9,9 @@ from msgspec.structs import replace
 
 from eventstore.content import Json
 from eventstore.events import ContextDeleted
+from eventstore.spool import View
 from turnlog.facade import Turnlog
-from turnlog.importers.conversation import Conversation, Kept
+from turnlog.importers.conversation import Conversation, Kept, Message
 from turnlog.importers.job.recording import IMPORT
 from turnlog.importers.source.files import stable_id
 from turnlog.importers.source.kept import owner_of, renamed
@@ -55,16 +56,16 @@ def _renamed(conversation: Conversation, number: int) -> Conversation:
         owner = owner_of(fact.name, fact.data)
         return fact if owner is None else renamed(fact, new(owner))
 
+    def message_of_new(message: Message) -> Message:
+        return replace(message, id=new(message.id), parent_id=maybe_new(message.parent_id))
+
     noted = conversation.attributes.get(IMPORT)
     kept = cast("dict[str, Json]", noted) if isinstance(noted, dict) else {}
     return replace(
         conversation,
         id=new(conversation.id),
-        messages=tuple(
-            replace(message, id=new(message.id), parent_id=maybe_new(message.parent_id))
-            for message in conversation.messages
-        ),
+        messages=View(conversation.messages, message_of_new),
         branches={name: maybe_new(head) for name, head in conversation.branches.items()},
-        kept=tuple(map(of_new, conversation.kept)),
+        kept=View(conversation.kept, of_new),
         attributes=conversation.attributes | {IMPORT: kept | {SOURCE_ID: str(conversation.id)}},
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from uuid import UUID
 
@@ -17,6 +17,7 @@ from eventstore.events import (
     StreamStarted,
 )
 from eventstore.limits import EVENTS_AT_ONCE
+from eventstore.spool import Spool
 from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
@@ -32,6 +33,7 @@ from turnlog.importers.job.recording import (
     without_copies,
 )
 from turnlog.importers.job.streams import compare_stream
+from turnlog.importers.source.keeping import size_of
 from turnlog.importers.source.kept import in_force, owner_of
 
 PAGE_MESSAGES: Final = 1_000
@@ -46,19 +48,33 @@ _Ts = TypeVarTuple("_Ts")
 
 
 class Compared(NamedTuple):
-    """What a comparison saw: the context, each message's parent, and what differs."""
+    """What a comparison saw: the context, each message's parent, what differs, and the conversation's ids."""
 
     state: ContextState
     parents: dict[UUID, UUID | None]
     differences: list[Difference]
+    ids: Collection[UUID]
 
 
 class _Events(NamedTuple):
     """What only the events themselves tell: metadata of messages, when streams ended, what else was kept."""
 
-    metadata: dict[UUID, dict[str, Json] | None]
+    places: dict[UUID, int]
+    metadata: Spool[dict[str, Json] | None]
     ended_at: dict[UUID, int | None]
-    kept: list[tuple[str, Json]]
+    kept: Spool[tuple[str, Json]]
+
+    def metadata_of(self, message_id: UUID) -> dict[str, Json] | None:
+        """The metadata of a message."""
+        return self.metadata[self.places[message_id]] if message_id in self.places else None
+
+
+class _There(NamedTuple):
+    """A message that is there, with the bytes of its body. ``is_new``: it came with this copy."""
+
+    id: UUID
+    is_new: bool
+    bytes: int
 
 
 async def compare(
@@ -82,10 +98,16 @@ async def compare(
     findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
     events = await _found(state.version, _events, log, conversation.id, state.version)
-    parents = await _compare_messages(log, conversation, before, moment, events, findings)
+    places = await _found(len(conversation.messages), _places, conversation)
+    parents = await _compare_messages(log, conversation, places, before, moment, events, findings)
     _compare_kept(conversation, events, before > 0, findings)
     _compare_context(conversation, workspace, state, before > 0, parents, findings)
-    return Compared(state, parents, findings.differences)
+    return Compared(state, parents, findings.differences, places.keys())
+
+
+def _places(conversation: Conversation) -> dict[UUID, int]:
+    """Where each message stands."""
+    return {message.id: index for index, message in enumerate(conversation.messages)}
 
 
 async def _found(events: int, find: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
@@ -139,12 +161,12 @@ def _compare_context(
 async def _compare_messages(
     log: Turnlog,
     conversation: Conversation,
+    places: dict[UUID, int],
     before: int,
     moment: Moment,
     events: _Events,
     findings: Findings,
 ) -> dict[UUID, UUID | None]:
-    expected = {message.id: message for message in conversation.messages}
     parents: dict[UUID, UUID | None] = {}
     added: list[UUID] = []
     cursor: str | None = None
@@ -152,60 +174,60 @@ async def _compare_messages(
         page = await log.queries.messages(
             conversation.id, all_branches=True, limit=PAGE_MESSAGES, after=cursor, moment=moment
         )
-        there: list[tuple[Message, bool, int]] = []
+        there: list[_There] = []
         for entry in page.items:
             parents[entry.id] = entry.parent_id
             is_new = entry.version > before
             if is_new:
                 added.append(entry.id)
-            message = expected.get(entry.id)
-            if message is not None:
-                there.append((message, is_new, entry.size_bytes or 0))
+            if entry.id in places:
+                there.append(_There(entry.id, is_new, entry.size_bytes or 0))
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
         for some in _portions(there):
-            ids = [message.id for message, _, _ in some]
+            ids = [one.id for one in some]
             found = await log.queries.bodies(ids, moment, context_id=conversation.id)
-            for (message, is_new, _), body in zip(some, found, strict=True):
-                await _compare_message(log, message, body, events, is_new, findings)
+            for one, body in zip(some, found, strict=True):
+                message = conversation.messages[places[one.id]]
+                await _compare_message(log, message, body, events, one.is_new, findings)
         cursor = page.next_cursor
         if cursor is None:
             break
-    for message in conversation.messages:
-        if message.id not in parents:
-            findings.add(message.id, MISSING, "a message", "no such message")
-    _compare_order(conversation, added, findings)
+    for message_id in places:
+        if message_id not in parents:
+            findings.add(message_id, MISSING, "a message", "no such message")
+    _compare_order(places, added, findings)
     return parents
 
 
-def _portions(there: list[tuple[Message, bool, int]]) -> Iterator[list[tuple[Message, bool, int]]]:
-    portion: list[tuple[Message, bool, int]] = []
+def _portions(there: list[_There]) -> Iterator[list[_There]]:
+    portion: list[_There] = []
     size = 0
     for each in there:
-        if portion and (len(portion) == BODIES or size + each[2] > BODIES_BYTES):
+        if portion and (len(portion) == BODIES or size + each.bytes > BODIES_BYTES):
             yield portion
             portion, size = [], 0
         portion.append(each)
-        size += each[2]
+        size += each.bytes
     if portion:
         yield portion
 
 
 def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
     """Each fact is there: in the order of the copy that the context came with; later, as the last word."""
-    there = in_force(events.kept) if is_later else events.kept
+    there: Sequence[tuple[str, Json]] = in_force(events.kept) if is_later else events.kept
     if not is_later and len(there) != len(conversation.kept):
         findings.add(None, "kept", f"{len(conversation.kept)} facts", f"{len(there)} facts")
     for number, kept in enumerate(conversation.kept):
         candidates = there if is_later else there[number : number + 1]
         if not any(kept.name == name and same_json(kept.data, data) for name, data in candidates):
-            findings.add(owner_of(kept.name, kept.data), f"kept/{number}", kept.data, candidates[:1])
+            findings.add(owner_of(kept.name, kept.data), f"kept/{number}", kept.data, list(candidates[:1]))
 
 
-def _compare_order(conversation: Conversation, added: list[UUID], findings: Findings) -> None:
+def _compare_order(places: dict[UUID, int], added: list[UUID], findings: Findings) -> None:
     """Those that came with this copy stand in its order."""
     came = set(added)
-    wanted = [message.id for message in conversation.messages if message.id in came]
+    wanted = [message_id for message_id in places if message_id in came]
     known = set(wanted)
     there = [message_id for message_id in added if message_id in known]
     for index, (expected, found) in enumerate(zip(wanted, there, strict=True)):
@@ -215,15 +237,16 @@ def _compare_order(conversation: Conversation, added: list[UUID], findings: Find
 
 
 def _events(log: Turnlog, context_id: UUID, version: int) -> _Events:
-    events = _Events({}, {}, [])
+    events = _Events({}, Spool(), {}, Spool())
     for commit in log.store.read_context(context_id, 1, version):
         for record in commit.records:
             if isinstance(record, (MessageAppended, StreamStarted)):
-                events.metadata[record.message_id] = record.metadata
+                events.places[record.message_id] = len(events.metadata)
+                events.metadata.append(record.metadata, size_of(record.metadata))
             elif isinstance(record, StreamFinalized):
                 events.ended_at[record.message_id] = record.occurred_at
             elif isinstance(record, CustomRecorded):
-                events.kept.append((record.name, record.data))
+                events.kept.append((record.name, record.data), size_of(record.data))
     return events
 
 
@@ -245,7 +268,7 @@ async def _compare_message(
     findings.check(key, "streamed", streamed is not None, entry.streamed)
     if is_new:
         findings.check(key, "branch", message.branch, entry.branch)
-    metadata, stored = metadata_of(message), events.metadata.get(key)
+    metadata, stored = metadata_of(message), events.metadata_of(key)
     if compares_times:
         findings.check(key, "metadata", metadata, stored)
     else:

@@ -115,6 +115,13 @@ class Source:
         except OSError as error:
             raise _refused(name, error) from error
 
+    def size(self, name: str) -> int:
+        """The bytes of a file; 0 of one that cannot be looked at."""
+        try:
+            return self._facts(name).st_size
+        except (OSError, Unreadable):
+            return 0
+
     def has(self, name: str) -> bool:
         """Whether a regular file of that name is there."""
         try:

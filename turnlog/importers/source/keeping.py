@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import accumulate
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from math import isfinite
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
@@ -12,6 +12,7 @@ import msgspec
 
 from eventstore.content import DataPart, Json, Part, TextPart
 from eventstore.limits import JSON_DEPTH_MAX
+from eventstore.spool import Spool
 from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, Streamed
 from turnlog.importers.source.kept import (
     PIECE_CHARACTERS,
@@ -41,6 +42,9 @@ _EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
 _PARTS_BYTES_MAX: Final = 4 * 1024 * 1024
 _MEMBER_BYTES_MAX: Final = 256 * 1024
 """Of a state's detail, of what a stream used and of why it failed."""
+
+CHUNK_BYTES: Final = 150
+"""What a chunk takes in memory beside its text."""
 
 _LONG_CHARACTERS: Final = 1_024
 """Texts below this stay where they are while larger ones can go."""
@@ -78,12 +82,13 @@ def _as_text(value: Json) -> Json:
 
 def fitted(conversation: Conversation) -> Conversation:
     """A conversation whose every event the log takes: what is too large is in ``kept``."""
-    kept = list(conversation.kept)
+    kept = Spool[Kept]()
+    attributes, more = fit(conversation.attributes)
+    _keep(chain(more, conversation.kept), kept)
     tags = _fit_tags(conversation.tags, kept)
     detail = _fit_member("state_detail", conversation.state_detail, _MEMBER_BYTES_MAX, "$", kept)
     config = _fit_member("config", conversation.config, _CONFIG_BYTES_MAX, "$", kept)
-    attributes, more = fit(conversation.attributes)
-    messages = tuple([_fit_message(message, kept) for message in conversation.messages])
+    messages = settled(_fit_message(message, kept) for message in conversation.messages)
     return msgspec.structs.replace(
         conversation,
         messages=messages,
@@ -91,30 +96,48 @@ def fitted(conversation: Conversation) -> Conversation:
         attributes=attributes,
         tags=tags,
         state_detail=detail,
-        kept=(*more, *kept),
+        kept=kept.settled(),
     )
 
 
-def _fit_tags(tags: tuple[str, ...], kept: list[Kept]) -> tuple[str, ...]:
+def _keep(facts: Iterable[Kept], kept: Spool[Kept]) -> None:
+    kept.extend((fact, size_of(fact.data)) for fact in facts)
+
+
+def _fit_tags(tags: tuple[str, ...], kept: Spool[Kept]) -> tuple[str, ...]:
     """The first tags, as many as there is room for; then all of them are kept beside."""
     fitting = fit_tags(tags)
     if fitting is not tags:
-        kept += facts_of(TAGS_PLACE, list(tags))
+        _keep(facts_of(TAGS_PLACE, list(tags)), kept)
     return fitting
 
 
 def fit_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
     """All tags, or if there is no room for them the first ones."""
-    if _size(tags) <= _TAGS_BYTES_MAX:
+    if size_of(tags) <= _TAGS_BYTES_MAX:
         return tags
-    sizes = accumulate(_size(tag) for tag in tags)
+    sizes = accumulate(size_of(tag) for tag in tags)
     return tags[: sum(size <= _TAGS_BYTES_MAX - _MEMBER_BYTES_MIN for size in sizes)]
 
 
-def _fit_message(message: Message, kept: list[Kept]) -> Message:
+def settled(messages: Iterable[Message]) -> Sequence[Message]:
+    """Messages in memory, or in a file if they are many: none is made anew when it is asked for."""
+    spool = Spool[Message]()
+    spool.extend((message, _weight_of(message)) for message in messages)
+    return spool.settled()
+
+
+def _weight_of(message: Message) -> int:
+    """What a message takes in memory, roughly."""
+    size = size_of(message.parts) + (size_of(message.metadata) if message.metadata else 0)
+    chunks = message.streamed.chunks if message.streamed is not None else ()
+    return size + CHUNK_BYTES * len(chunks) + sum(map(len, map(_DELTA, chunks)))
+
+
+def _fit_message(message: Message, kept: Spool[Kept]) -> Message:
     place, streamed = message_place(message.id), message.streamed
     parts = _fit_parts(message.parts, f"{place}.parts", kept)
-    room = _EVENT_BYTES_MAX - _size(parts)
+    room = _EVENT_BYTES_MAX - size_of(parts)
     metadata = _fit_member("metadata", message.metadata, room, place, kept)
     if streamed is not None:
         streamed = _fit_stream(streamed, place, kept)
@@ -123,14 +146,14 @@ def _fit_message(message: Message, kept: list[Kept]) -> Message:
     return msgspec.structs.replace(message, parts=parts, metadata=metadata, streamed=streamed)
 
 
-def _fit_stream(streamed: Streamed, place: str, kept: list[Kept]) -> Streamed:
+def _fit_stream(streamed: Streamed, place: str, kept: Spool[Kept]) -> Streamed:
     """A chunk that no event can hold becomes several of the same time; which those are is kept."""
     usage = _fit_member("usage", streamed.usage, _MEMBER_BYTES_MAX, place, kept)
     error = _fit_member("error", streamed.error, _MEMBER_BYTES_MAX, place, kept)
     chunks = streamed.chunks
     if max(map(len, map(_DELTA, chunks)), default=0) > PIECE_CHARACTERS:
         cut = [list(_cut(chunk)) for chunk in chunks]
-        kept += facts_of(cuts_place(place), list(map(len, cut)))
+        _keep(facts_of(cuts_place(place), list(map(len, cut))), kept)
         chunks = tuple([piece for pieces in cut for piece in pieces])
     elif usage is streamed.usage and error is streamed.error:
         return streamed
@@ -142,25 +165,25 @@ def _cut(chunk: Chunk) -> Iterator[Chunk]:
         yield msgspec.structs.replace(chunk, delta=chunk.delta[start : start + PIECE_CHARACTERS])
 
 
-def _fit_parts(parts: tuple[Part, ...], place: str, kept: list[Kept]) -> tuple[Part, ...]:
+def _fit_parts(parts: tuple[Part, ...], place: str, kept: Spool[Kept]) -> tuple[Part, ...]:
     """The largest parts go, each whole; a ``data`` part says where it is."""
-    size = _size(parts)
+    size = size_of(parts)
     if size <= _PARTS_BYTES_MAX:
         return parts
-    fitting, sizes = list(parts), [_size(part) for part in parts]
+    fitting, sizes = list(parts), [size_of(part) for part in parts]
     for index in sorted(range(len(parts)), key=lambda index: -sizes[index]):
         if size <= _PARTS_BYTES_MAX:
             break
         part, where = parts[index], inside(place, index)
-        kept += facts_of(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part))
+        _keep(facts_of(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part)), kept)
         fitting[index] = DataPart(stand_in(where, sizes[index]))
-        size += _size(fitting[index]) - sizes[index]
+        size += size_of(fitting[index]) - sizes[index]
     return tuple(fitting)
 
 
-def _fit_member(name: str, value: Any, bytes_max: int, place: str, kept: list[Kept]) -> Any:
+def _fit_member(name: str, value: Any, bytes_max: int, place: str, kept: Spool[Kept]) -> Any:
     holder, more = fit({name: value}, bytes_max, place)
-    kept += more
+    _keep(more, kept)
     return holder[name]
 
 
@@ -172,7 +195,7 @@ def fit(
     The longest texts go first, then lists and members of members, then members but ``import``, each time
     the largest first. In their place stands ``{"kept": place, "bytes": n}``.
     """
-    size = _size(attributes)
+    size = size_of(attributes)
     if size <= bytes_max:
         return attributes, ()
     kept: list[Kept] = []
@@ -183,8 +206,8 @@ def fit(
                 return attributes, tuple(kept)
             kept += facts_of(found.place, found.holder[found.key])
             found.holder[found.key] = stand_in(found.place, found.bytes_)
-            size += _size(found.holder[found.key]) - found.bytes_
-        size = _size(attributes)
+            size += size_of(found.holder[found.key]) - found.bytes_
+        size = size_of(attributes)
     return attributes, tuple(kept)
 
 
@@ -195,7 +218,8 @@ class _Found(NamedTuple):
     place: str
 
 
-def _size(value: object) -> int:
+def size_of(value: object) -> int:
+    """The bytes of a value when it is encoded."""
     return len(msgspec.msgpack.encode(value))
 
 
@@ -212,18 +236,18 @@ def _long_text(holder: Any, key: str | int, value: Json, place: str) -> Iterator
     if not isinstance(value, str):
         yield from _long_texts(value, place)
     elif len(value) >= _LONG_CHARACTERS:
-        yield _Found(_size(value), holder, key, place)
+        yield _Found(size_of(value), holder, key, place)
 
 
 def _inner_members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
         if isinstance(member, dict):
             yield from _members(cast("dict[str, Json]", member), inside(place, name))
-        elif (size := _size(member)) >= _MEMBER_BYTES_MIN:
+        elif (size := size_of(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, inside(place, name))
 
 
 def _members(value: dict[str, Json], place: str) -> Iterator[_Found]:
     for name, member in value.items():
-        if name != "import" and (size := _size(member)) >= _MEMBER_BYTES_MIN:
+        if name != "import" and (size := size_of(member)) >= _MEMBER_BYTES_MIN:
             yield _Found(size, value, name, inside(place, name))

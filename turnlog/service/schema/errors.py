@@ -173,6 +173,7 @@ NEVER: Final = frozenset(
         "ambiguous_id",
         "backup_failed",
         "reader_died",
+        "spool_failed",
         "input_unreadable",
         "invalid_transform",
         "output_exists",

@@ -1,0 +1,136 @@
+"""Conversations that are in files while they are imported come over as any other, here and read apart."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import pytest
+from jobs import run, undone
+
+import turnlog
+from eventstore import spool
+from eventstore.spool import HELD_BYTES_MAX, Spool
+from turnlog.facade import Turnlog
+from turnlog.importers.detecting import FORMATS
+from turnlog.importers.job.apart import reading_apart
+from turnlog.importers.job.reading import Batch, batches, read
+from turnlog.importers.source.files import Source
+
+FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
+IMPORTERS: Final = tuple(FORMATS[name].importer for name in ("copilot_chat", "ait42"))
+MESSAGES: Final = 30
+MESSAGE_BYTES: Final = HELD_BYTES_MAX // 20
+
+
+@pytest.fixture
+async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
+    async with turnlog.open(data_dir / "store") as opened:
+        yield opened
+
+
+@pytest.fixture
+def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every conversation is a long one."""
+    monkeypatch.setattr(spool, "HELD_BYTES_MAX", -1)
+
+
+def batches_of(folder: Path) -> list[Batch]:
+    return list(batches(read(Source(folder), IMPORTERS, None, set())))
+
+
+def spools_in(found: list[Batch]) -> int:
+    """Conversations whose messages are in a file."""
+    read_ = [one for batch in found for one in batch.conversations.values()]
+    return sum(isinstance(one.conversation.messages, Spool) for one in read_)
+
+
+def pool(folder: Path) -> Path:
+    """A context of several files, together more than memory is to hold; one of them is no message."""
+    ids = [f"11111111-1111-4111-8111-{n:012}" for n in range(MESSAGES)]
+    context = folder / "contexts" / "22222222-2222-4222-8222-222222222222"
+    (context / "messages_pool").mkdir(parents=True)
+    document: dict[str, Any] = {
+        "id": context.name,
+        "config": {},
+        "branches": {"main": {"message_ids": ids}},
+        "active_branch_name": "main",
+    }
+    (context / "context.json").write_text(json.dumps(document))
+    for n, own in enumerate(ids):
+        text = f"{n} " * (MESSAGE_BYTES // len(f"{n} "))
+        role = "User" if n != MESSAGES // 2 else "Nobody"
+        message = {"role": role, "content": [{"type": "text", "text": text}], "odd": n}
+        node = {"id": own, "parent_id": ids[n - 1] if n else None, "message": message}
+        (context / "messages_pool" / f"{own}.json").write_text(json.dumps(node))
+    return folder
+
+
+@pytest.mark.usefixtures("in_files")
+def test_they_are_read_as_they_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = batches_of(FIXTURES)
+    assert spools_in(found) > 5
+    monkeypatch.undo()
+    assert found == batches_of(FIXTURES)
+
+
+@pytest.mark.usefixtures("in_files")
+async def test_they_come_over_and_again_and_back(log: Turnlog, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for folder in ("copilot_chat", "ait42"):
+        shutil.copytree(FIXTURES / folder, source / folder)
+    first = await run(log, source, IMPORTERS)
+    assert first.summary.verified == first.summary.contexts == first.summary.created > 5
+    assert any(line.chunks for line in first.contexts)
+    again = await run(log, source, IMPORTERS)
+    assert again.summary.unchanged == again.summary.verified == first.summary.contexts
+    assert set((await undone(log, first.path)).values()) == {"deleted"}
+    renamed = await run(log, source, IMPORTERS)
+    assert renamed.summary.verified == renamed.summary.created == first.summary.contexts
+    for one, other in zip(first.contexts, renamed.contexts, strict=True):
+        assert one.context_id != other.context_id
+        assert (one.messages_written, one.chunks_written) == (other.messages_written, other.chunks_written)
+
+
+async def test_a_later_copy_adds_what_is_new(log: Turnlog, tmp_path: Path) -> None:
+    source = pool(tmp_path / "source")
+    (context,) = source.glob("contexts/*/context.json")
+    *_, last = sorted(context.parent.glob("messages_pool/*.json"))
+    whole, text = context.read_text(), last.read_bytes()
+    context.write_text(whole.replace(f', "{last.stem}"', ""))
+    last.unlink()
+    first = await run(log, source, IMPORTERS)
+    assert [(line.messages_written, line.verified) for line in first.contexts] == [(MESSAGES - 2, True)]
+    context.write_text(whole)
+    last.write_bytes(text)
+    then = await run(log, source, IMPORTERS)
+    assert [(line.status, line.messages_written, line.verified) for line in then.contexts] == [
+        ("updated", 1, True)
+    ]
+
+
+def test_one_that_is_long_is_read_apart_as_here(tmp_path: Path) -> None:
+    source = pool(tmp_path)
+    expected = batches_of(source)
+    assert spools_in(expected) == 1
+    with reading_apart(Source(source), IMPORTERS, None, set()) as found:
+        there = list(found)
+    assert spools_in(there) == 1
+    assert there == expected
+    (one,) = [one for batch in there for one in batch.conversations.values()]
+    assert len(one.conversation.messages) == MESSAGES - 1
+    assert (
+        "".join(msgspec.convert(one.conversation.kept[0].data, dict[str, Any])["text"]).count("Nobody") == 1
+    )
+
+
+async def test_one_that_is_long_is_verified(log: Turnlog, tmp_path: Path) -> None:
+    source = pool(tmp_path / "source")
+    imported = await run(log, source, IMPORTERS)
+    (line,) = imported.contexts
+    assert (line.messages_written, line.difference_count, line.verified) == (MESSAGES - 1, 0, True)
+    assert [problem.code for problem in imported.problems] == ["role_unknown"]
