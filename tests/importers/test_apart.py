@@ -12,7 +12,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -31,7 +32,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer
 from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job import apart
-from turnlog.importers.job.apart import is_worth_it, reading_apart, send
+from turnlog.importers.job.apart import PIPE_BYTES, is_worth_it, reading_apart, send
 from turnlog.importers.job.reading import BATCH_BYTES, Batch, Read, batches, read
 from turnlog.importers.job.recording import figures_of
 from turnlog.importers.source.files import Source
@@ -167,6 +168,52 @@ def test_its_death_is_told(program: str, how: str, monkeypatch: pytest.MonkeyPat
     ):
         next(found)
     assert refused.value.code == "reader_died"
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/syscall").exists(), reason="only Linux tells what a process waits for"
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_stopped_in_the_middle_of_a_write_it_goes_on(
+    tmp_path: Path, unbuffered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system ends a write early when the process is stopped, as by Ctrl-Z."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
+    sessions = [{"id": str(n), "task": "t", "instances": [], "chatHistory": [said(n)]} for n in range(2)]
+    (tmp_path / "sessions.json").write_text(json.dumps(sessions))
+    source, importers = Source(tmp_path), importers_of("ait42")
+    before = children_of(os.getpid())
+    with reading_apart(source, importers, None, set()) as found:
+        (child,) = children_of(os.getpid()) - before
+        wait_for(child, lambda: is_writing(child))
+        os.kill(child, signal.SIGSTOP)
+        wait_for(child, lambda: state_of(child) == "T")
+        os.kill(child, signal.SIGCONT)
+        there = list(found)
+    assert there == list(batches(read(source, importers, None, set())))
+
+
+def said(number: int) -> dict[str, str]:
+    """A message that is longer than a pipe."""
+    text = f"{number} " * PIPE_BYTES
+    return {"id": "m", "role": "user", "content": text, "timestamp": "2025-01-13T10:00:00Z"}
+
+
+def wait_for(process: int, holds: Callable[[], bool]) -> None:
+    """Until something is so of a process; it is looked at as often as can be."""
+    until = time.monotonic() + SECONDS_MAX
+    while not holds():
+        assert time.monotonic() < until, Path(f"/proc/{process}/status").read_text()
+
+
+def state_of(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(") ")[2][0]
+
+
+def is_writing(process: int) -> bool:
+    """Whether it waits in a call for its standard output and more bytes than a pipe holds: a write."""
+    call = Path(f"/proc/{process}/syscall").read_text().split()
+    return len(call) > 3 and int(call[1], 16) == 1 and int(call[3], 16) > PIPE_BYTES
 
 
 def test_it_ends_when_no_more_is_asked_for(tmp_path: Path) -> None:

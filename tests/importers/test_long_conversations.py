@@ -8,8 +8,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
+import ait42_stores
 import msgspec
 import pytest
+import taskerino_stores
 from jobs import run, undone
 
 import turnlog
@@ -19,10 +21,13 @@ from turnlog.facade import Turnlog
 from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job.apart import reading_apart
 from turnlog.importers.job.reading import Batch, batches, read
+from turnlog.importers.source import pieces
 from turnlog.importers.source.files import Source
+from turnlog.importers.source.pieces import decode_large
+from turnlog.importers.source.rows import Place
 
 FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
-IMPORTERS: Final = tuple(FORMATS[name].importer for name in ("copilot_chat", "ait42"))
+IMPORTERS: Final = tuple(FORMATS[name].importer for name in ("copilot_chat", "ait42", "taskerino"))
 MESSAGES: Final = 30
 MESSAGE_BYTES: Final = HELD_BYTES_MAX // 20
 
@@ -71,11 +76,45 @@ def pool(folder: Path) -> Path:
 
 
 @pytest.mark.usefixtures("in_files")
-def test_they_are_read_as_they_are_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = batches_of(FIXTURES)
-    assert spools_in(found) > 5
+def test_they_are_read_as_they_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(FIXTURES / "copilot_chat", tmp_path / "copilot_chat")
+    shutil.copytree(FIXTURES / "ait42", tmp_path / "ait42")
+    chat = [ait42_stores.message(n, instanceId=n % 2) for n in range(MESSAGES)]
+    session = ait42_stores.session(instances=[ait42_stores.instance(n) for n in range(2)], chatHistory=chat)
+    for name, schema in (("a", ait42_stores.SCHEMA_A), ("b", ait42_stores.SCHEMA_B)):
+        ait42_stores.make_database(tmp_path / f"{name}.db", schema, [session | {"id": name}])
+    recorded = {
+        "screenshots": [taskerino_stores.screenshot(n) for n in range(MESSAGES)],
+        "audioSegments": [taskerino_stores.segment(n) for n in range(MESSAGES)],
+        "summary": "It went well.",
+    }
+    taskerino_stores.put_chunked(tmp_path / "taskerino", taskerino_stores.session(**recorded))
+    found = batches_of(tmp_path)
+    assert spools_in(found) > 8
     monkeypatch.undo()
-    assert found == batches_of(FIXTURES)
+    assert found == batches_of(tmp_path)
+
+
+def test_a_long_chat_in_json_is_read_as_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piece by piece, unless something in it is odd: then whole, and what was mended is told."""
+    chat = [ait42_stores.message(n) for n in range(MESSAGES)]
+    told = [ait42_stores.session(id=str(n), chatHistory=chat) for n in range(4)]
+    odd = json.dumps(told).replace('"role"', '"role": "user", "role"', 1)
+    (tmp_path / "sessions.json").write_text(odd)
+    expected = batches_of(tmp_path)
+    asked: list[tuple[int, bool]] = []
+
+    def decoded(text: bytes, left: Place) -> Any:
+        monkeypatch.setattr(pieces, "WHOLE_BYTES_MAX", 1)
+        value = decode_large(text, left)
+        asked.append((len(text), value is not msgspec.UNSET))
+        return value
+
+    monkeypatch.setattr("turnlog.importers.ait42.importer.decode_large", decoded)
+    assert batches_of(tmp_path) == expected
+    assert [is_decoded for _, is_decoded in asked] == [False, True, True, True]
+    (first, *_) = [one.conversation for batch in expected for one in batch.conversations.values()]
+    assert [problem.code for problem in first.warnings] == ["repeated_key"]
 
 
 @pytest.mark.usefixtures("in_files")

@@ -78,7 +78,9 @@ class Output:
 
     def emit(self, shape: Mapping[str, object]) -> None:
         """One JSON object on a line of its own, in UTF-8 whatever the locale says."""
-        sys.stdout.buffer.write(msgspec.json.encode(shape) + b"\n")
+        left = msgspec.json.encode(shape) + b"\n"
+        while left:  # unbuffered, as one may ask Python for, a write may end early
+            left = left[sys.stdout.buffer.write(left) :]
         if self.console.is_terminal:
             sys.stdout.flush()
 

@@ -23,6 +23,7 @@ import msgspec
 
 from eventstore.content import Json
 from eventstore.errors import reason_of
+from eventstore.spool import Spool
 from turnlog.importers.ait42.sessions import Place, Workspace, conversation
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.files import SQLITE_ENDS, Source
@@ -41,6 +42,9 @@ _MIGRATION: Final = "migration_metadata"
 _DERIVED: Final = ("sessions_fts", "sqlite_")
 _RENAMED: Final = {"session_type": "type"}
 _CAMEL_EXCEPTIONS: Final = ("id", "instance_count", "message_count", "workspace_path")
+
+_ROW_BYTES: Final = 1_000
+"""What a message's row takes in memory beside its texts."""
 
 _ORPHANS: Final = """
 SELECT session_id, count(*)
@@ -222,7 +226,7 @@ class _Reading:
             instance.pop("sessionId", None)
             numbers[instance.pop("id", None)] = instance.get("instanceId")
             instances.append(instance)
-        messages: list[Json] = []
+        messages = Spool[Json]()
         query = f"SELECT * FROM chat_messages {where} ORDER BY rowid"  # noqa: S608 -- the text is ours
         for row in self.database.execute(query, (session_id,)):
             at = f"{place.at}.chatHistory[{len(messages)}]"
@@ -235,11 +239,11 @@ class _Reading:
                 else:
                     reason = f"its session has no instance in row {message['instanceRow']}"
                     notes.say("dangling_instance", reason, f"{at}.instance_id")
-            messages.append(message)
-        for count, rows in (("instance_count", instances), ("message_count", messages)):
-            if isinstance(told := session.get(count), int) and told != len(rows):
-                notes.say("count_mismatch", f"{count} is {told}, and there are {len(rows)}", place.at)
-        return conversation(session | {"instances": instances, "chatHistory": messages}, place, notes)
+            messages.append(message, _ROW_BYTES + sum(len(v) for v in message.values() if isinstance(v, str)))
+        for count, rows in (("instance_count", len(instances)), ("message_count", len(messages))):
+            if isinstance(told := session.get(count), int) and told != rows:
+                notes.say("count_mismatch", f"{count} is {told}, and there are {rows}", place.at)
+        return conversation(session | {"instances": instances}, place, notes, messages)
 
 
 def _members(row: sqlite3.Row, notes: Notes, place: str) -> dict[str, Json]:

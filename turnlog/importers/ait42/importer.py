@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import PurePosixPath
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -17,14 +18,16 @@ from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes, problem_of
+from turnlog.importers.source.pieces import Left, decode_large
 from turnlog.importers.source.seen import Seen, mark_of
 from turnlog.importers.source.shapes import shape
 
 LOOKED_FOR: Final = "JSON arrays of sessions with task, instances or chatHistory; SQLite with chat_messages"
 
 _MAPPING: Final = "workspace_mapping.json"
+_CHAT: Final = "chatHistory"
 _HASH: Final = re.compile(r"[0-9a-f]{16}")
-_TELLING: Final = frozenset(("task", "instances", "chatHistory"))
+_TELLING: Final = frozenset(("task", "instances", _CHAT))
 _KNOWN: Final = _TELLING | {"type", "status", "createdAt", "updatedAt", "winnerId"}
 
 
@@ -110,10 +113,15 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
 def _session(text: bytes, place: Place) -> Conversation | Problem:
     notes = Notes(place.path)
     try:
-        session = notes.decode(text, place.at)
+        session = decode_large(text, (_CHAT,))
+        if session is msgspec.UNSET:
+            session = notes.decode(text, place.at)
         if not isinstance(session, dict):
             return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
-        return conversation(cast("dict[str, Json]", session), place, notes)
+        members = cast("dict[str, Any]", session)
+        left = members.pop(_CHAT) if isinstance(members.get(_CHAT), Left) else None
+        chat = None if left is None else chain.from_iterable(left.items())
+        return conversation(members, place, notes, chat)
     except Unreadable as unreadable:
         return problem_of(unreadable)
     except RecursionError:

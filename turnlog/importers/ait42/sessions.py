@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final, cast, get_args
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from eventstore.limits import NAME_CHARACTERS_MAX
 from turnlog.importers.conversation import Conversation, Message, TimeSource
 from turnlog.importers.source.fields import Fields, type_of
 from turnlog.importers.source.files import own_id, stable_id
-from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain, settled
 from turnlog.importers.source.notes import Notes
 
 FORMAT: Final = "ait42"
@@ -66,8 +66,13 @@ class Place(msgspec.Struct, frozen=True):
     workspace: Workspace
 
 
-def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conversation:
-    """A session with all that it holds. What is not as the format says becomes a warning, and is kept."""
+def conversation(
+    session: dict[str, Json], place: Place, notes: Notes, chat: Iterable[Json] | None = None
+) -> Conversation:
+    """A session with all that it holds. What is not as the format says becomes a warning, and is kept.
+
+    ``chat``: its messages, where the session itself has none.
+    """
     fields = Fields(session, place.at, notes)
     identity = _identity(fields, session)
     notes.context_id = context_id = own_id(FORMAT, identity)
@@ -82,7 +87,8 @@ def conversation(session: dict[str, Json], place: Place, notes: Notes) -> Conver
     for name in ("createdAt", "updatedAt"):
         fields.missing(name)
     facts |= {name: fields.rest.pop(name) for name, time in times.items() if time is not None}
-    messages = tuple(_messages(fields, identity, numbers, times["createdAt"], unread))
+    chat = fields.array("chatHistory") if chat is None else chat
+    messages = settled(_messages(fields, chat, identity, numbers, times["createdAt"], unread))
     origin: dict[str, Json] = {"format": FORMAT, "origin": place.path, "place": place.at, "id": identity}
     assumed = [name for name, time in times.items() if time is not None and time.assumed_utc]
     origin |= {"times_assumed_utc": assumed} if assumed else {}
@@ -194,11 +200,16 @@ class _Clock:
 
 
 def _messages(
-    fields: Fields, identity: str, numbers: list[Json], began: tuple[int, bool] | None, unread: list[Json]
+    fields: Fields,
+    chat: Iterable[Json],
+    identity: str,
+    numbers: list[Json],
+    began: tuple[int, bool] | None,
+    unread: list[Json],
 ) -> Iterator[Message]:
     """The chat, in the order of the array: times are text of several forms and do not sort."""
     clock, occurrences, parent = _Clock(began[0] if began else None), dict[str, int](), None
-    for index, value in enumerate(fields.array("chatHistory")):
+    for index, value in enumerate(chat):
         place = f"{fields.place}.chatHistory[{index}]"
         if not isinstance(value, dict):
             fields.notes.say("wrong_type", f"it is {type_of(value)}, not an object", place)

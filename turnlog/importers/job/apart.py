@@ -133,13 +133,15 @@ def main() -> None:
     task: _Task = pickle.load(sys.stdin.buffer)  # noqa: S301 -- of the process that started this one
     importers = [FORMATS[name].importer for name in task.formats]
     not_asked_for = set[str]()
+    # Not sys.stdout: unbuffered, as one may ask Python for, it drops the rest when a write ends early.
+    answers = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 -- the process ends with it
     try:
         for batch in batches(read(Source(task.root), importers, task.only, not_asked_for)):
-            send(batch, sys.stdout.buffer)
+            send(batch, answers)
             del batch  # before the next one is read
-        send(_End(not_asked_for), sys.stdout.buffer)
+        send(_End(not_asked_for), answers)
     except Unavailable as error:
-        send(_Failure(error.code, error.message), sys.stdout.buffer)
+        send(_Failure(error.code, error.message), answers)
     except BrokenPipeError:  # nobody waits for it any more
         os._exit(1)
 

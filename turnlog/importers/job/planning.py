@@ -31,6 +31,7 @@ from turnlog.importers.conversation import Conversation, Kept, Message
 from turnlog.importers.job.differences import MISSING, Difference, lacks
 from turnlog.importers.job.recording import (
     COMMIT_BYTES,
+    COMMIT_RECORDS,
     Copy,
     Figures,
     branches_of,
@@ -241,7 +242,8 @@ def _commits(records: Iterable[tuple[Record, int]]) -> Iterator[tuple[Record, ..
     events = size = 0
     for record, record_bytes in records:
         count = _events_in(record)
-        if commit and (events + count > COMMIT_EVENTS_MAX or size + record_bytes > COMMIT_BYTES):
+        is_full = len(commit) == COMMIT_RECORDS or events + count > COMMIT_EVENTS_MAX
+        if commit and (is_full or size + record_bytes > COMMIT_BYTES):
             yield tuple(commit)
             commit, events, size = [], 0, 0
         commit.append(record)

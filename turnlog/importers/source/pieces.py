@@ -78,10 +78,18 @@ def decode(name: str, text: bytes, left: Place = (), rowed: Rowed | None = None)
     Raises ``Unreadable`` as ``json_text.decode`` does.
     """
     text = text.removeprefix(BYTE_ORDER_MARK)
+    value = decode_large(text, left)
+    if value is not msgspec.UNSET:
+        return value
+    return json_text.decode(name, text) if rowed is None else rows.decode(name, text, rowed)
+
+
+def decode_large(text: bytes, left: Place) -> Any:
+    """The value of a large JSON text, with ``Left`` at ``left``; unset of a small one, and of an odd one."""
     if WHOLE_BYTES_MAX < len(text) <= JSON_BYTES_MAX:
         with suppress(_OddError):
             return _decode(text, 0, len(text), left)
-    return json_text.decode(name, text) if rowed is None else rows.decode(name, text, rowed)
+    return msgspec.UNSET
 
 
 class _OddError(Exception):

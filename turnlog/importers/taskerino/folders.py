@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
 from eventstore.content import Json
+from eventstore.spool import Spool
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
@@ -33,6 +34,9 @@ _PART: Final = re.compile(
 )
 _NAMED_MAX: Final = 20
 """Chunks that are missing are named up to here; a wrong count may make them billions."""
+
+_BYTES: Final = 4
+"""What an item takes in memory, roughly, for each byte of its file."""
 
 _METADATA: Final = ("metadata.json", "metadata.compressed.json")
 
@@ -181,10 +185,10 @@ def _items(
     chunks: dict[int, str],
     problems: list[Problem],
     notes: Notes,
-) -> list[Found]:
+) -> Sequence[Found]:
     """The items of every chunk, in order; chunks and items that the metadata counts and are not there."""
     member, counted = _CHUNKED[kind]
-    items: list[Found] = []
+    items = Spool[Found]()
     for number, name in sorted(chunks.items()):
         before = len(problems)
         found = _read(source, name, problems, notes)
@@ -201,11 +205,11 @@ def _items(
         if isinstance(found, dict) and (index := cast("Any", found).get("chunkIndex")) != number:
             notes.of(name).say("wrong_chunk", f"it says that it is chunk {index}", "$.chunkIndex")
         place = "$" if isinstance(found, list) else f"$.{member}"
-        items += [
-            Found(item, name, f"{place}[{index}]") for index, item in enumerate(cast("list[Json]", array))
-        ]
+        size = _BYTES * source.size(name) // max(1, len(cast("list[Json]", array)))
+        for index, item in enumerate(cast("list[Json]", array)):
+            items.append(Found(item, name, f"{place}[{index}]"), size)
     _count(metadata, counted, set(chunks), len(items), notes)
-    return items
+    return items.settled()
 
 
 def _count(metadata: Found, counted: str, numbers: set[int], items: int, notes: Notes) -> None:

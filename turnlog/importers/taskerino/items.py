@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from eventstore.content import AudioPart, DataPart, FilePart, ImagePart, Json, Part, Role, TextPart
 from eventstore.limits import NAME_CHARACTERS_MAX
+from eventstore.spool import Spool, View
 from turnlog.importers.conversation import Message, TimeSource
 from turnlog.importers.source.fields import Fields, type_of
 from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.keeping import plain
+from turnlog.importers.source.keeping import plain, size_of
 from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.times import read_milliseconds
 from turnlog.importers.taskerino.attachments import Attachment, Attachments
@@ -41,7 +42,7 @@ class Found(NamedTuple):
 class Recorded(NamedTuple):
     """A session's items, by kind, and its documents, by the names of their files."""
 
-    items: dict[str, list[Found]]
+    items: dict[str, Sequence[Found]]
     documents: dict[str, Found]
 
 
@@ -65,31 +66,41 @@ class _Said(NamedTuple):
     time_source: TimeSource
 
 
-def messages(recorded: Recorded, session: Session) -> tuple[Message, ...]:
+def messages(recorded: Recorded, session: Session) -> Sequence[Message]:
     """Items by their times, each after its neighbour where it has none; then the documents."""
-    said = [one for kind, read in _KINDS.items() for one in _items(kind, read, recorded, session)]
-    said.sort(key=lambda one: (one.at is not None, one.at))
-    last = said[-1].at if said else session.began
+    said = Spool[_Said]()
+    ids: list[UUID] = []
+    times: list[int | None] = []
+
+    def add(one: _Said) -> None:
+        said.append(one, size_of(one.parts) + size_of(one.metadata))
+        ids.append(one.id)
+        times.append(one.at)
+
+    for kind, read in _KINDS.items():
+        for one in _items(kind, read, recorded, session):
+            add(one)
+    order = sorted(range(len(ids)), key=lambda index: (times[index] is not None, times[index]))
+    last = times[order[-1]] if order else session.began
     for name, found in recorded.documents.items():
-        said.append(_document(name, found, session, last))
-    done: list[Message] = []
-    parent: UUID | None = None
-    for one in said:
-        done.append(
-            Message(
-                id=one.id,
-                parent_id=parent,
-                branch="main",
-                role=one.role,
-                parts=one.parts,
-                message_type=one.message_type,
-                metadata=one.metadata,
-                occurred_at=one.at,
-                time_source=one.time_source,
-            )
+        order.append(len(ids))
+        add(_document(name, found, session, last))
+
+    def message(number: int) -> Message:
+        one = said[order[number]]
+        return Message(
+            id=one.id,
+            parent_id=ids[order[number - 1]] if number else None,
+            branch="main",
+            role=one.role,
+            parts=one.parts,
+            message_type=one.message_type,
+            metadata=one.metadata,
+            occurred_at=one.at,
+            time_source=one.time_source,
         )
-        parent = one.id
-    return tuple(done)
+
+    return View(range(len(order)), message)
 
 
 def _items(kind: str, read: _Reader, recorded: Recorded, session: Session) -> Iterator[_Said]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, cast
+from collections.abc import Sequence
+from typing import Final, cast
 
 from eventstore.content import Json
 from eventstore.limits import NAME_CHARACTERS_MAX
@@ -73,7 +74,7 @@ def is_session(keys: frozenset[str]) -> bool:
 def unfold(session: dict[str, Json], path: str, place: str, notes: Notes) -> Recorded:
     """Take the items and documents out of a session that holds them all (phase 3)."""
     fields = Fields(session, place, notes)
-    items = {
+    items: dict[str, Sequence[Found]] = {
         kind: [
             Found(value, path, f"{place}.{name}[{index}]") for index, value in enumerate(fields.array(name))
         ]
@@ -158,7 +159,7 @@ def _tags(fields: Fields) -> tuple[str, ...]:
 
 
 def _references(recorded: Recorded) -> int:
-    values: list[Any] = [found.value for items in recorded.items.values() for found in items]
+    values = (found.value for items in recorded.items.values() for found in items)
     return sum(
         isinstance(value, dict) and not {"attachmentId", "hash"}.isdisjoint(cast("dict[str, Json]", value))
         for value in values
