@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -441,8 +442,8 @@ def test_a_context_that_is_odd_is_read_and_told(tmp_path: Path, change: dict[str
 
 @given(legacy_contexts(), st.data())
 def test_no_content_makes_the_importer_raise(held: Context, data: st.DataObject) -> None:
-    """Each run puts a wrong value somewhere in a context."""
-    inside: Any = held
+    """Each run puts a wrong value somewhere in a context: a copy, for others may be given the same state."""
+    inside: Any = (held := deepcopy(held))
     while True:
         at = cast("dict[Any, Any] | list[Any]", inside)
         key = data.draw(st.sampled_from(list(at) if isinstance(at, dict) else list(range(len(at)))))
