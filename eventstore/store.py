@@ -129,7 +129,8 @@ class EventStore:
 
         Each has its own position; they become visible in one step, to readers, subscribers and views.
         Durability, cancellation and errors as in ``append``; the first that is refused is told. Repeating it
-        with the same commit ids returns the first outcomes. Another thread takes them, one at a time.
+        with the same commit ids returns the first outcomes. Another thread takes them, one at a time; many
+        wait in a temporary file. Raises ``Unavailable`` (``spool_failed``) where there can be none.
         """
         self._check_writable()
         request = await anyio.to_thread.run_sync(make_together, appends, self._loop.create_future())

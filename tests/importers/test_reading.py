@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from legacy import json_values
 
 from eventstore.limits import JSON_DEPTH_MAX
-from turnlog.importers.source import json_text
+from turnlog.importers.source import files, json_text
 from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, stable_id
 from turnlog.importers.source.json_text import decode, gunzip
@@ -217,6 +217,22 @@ def test_files_are_listed_one_folder_at_a_time(tmp_path: Path) -> None:
     assert next(files) == "a/x.json"
     (tmp_path / "b" / "y.json").write_bytes(b"{}")
     assert list(files) == ["b/x.json", "b/y.json"]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
+def test_many_names_come_in_order(tmp_path: Path, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_RUN_NAMES", 3)
+    names = [f"{number * 7 % 10}é.json" for number in range(count)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"{}")
+    (tmp_path / "5 folder").mkdir()
+    (tmp_path / "5 folder" / "x.json").write_bytes(b"{}")
+    (tmp_path / "6 link.json").symlink_to("0.json")
+    source = Source(tmp_path)
+    assert list(source.files()) == [*sorted(names), "5 folder/x.json"]
+    assert source.names("") == sorted(names)
+    assert source.names("", "folder") == ["5 folder"]
+    assert [refused.path for refused in source.left_out()] == ["6 link.json"]
 
 
 def test_a_stable_id_is_that_for_ever() -> None:
