@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import tempfile
 import weakref
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO, FileIO
 from operator import eq
 from typing import Any, BinaryIO, Final, TypeVar, cast, overload
@@ -74,8 +76,9 @@ def chosen(of: Sequence[T], places: Sequence[int]) -> Sequence[T]:
 class Spool(_Lazy[T]):
     """Values that are appended, and are in memory while they are few.
 
-    One thread appends; then any may read. As a pickle it has nothing of what is in its file: that is sent and
-    received behind it. ``ends``: where each value ends that is to be received.
+    One thread appends; then any may read, which raises ``Unavailable`` where the file cannot be read. As a
+    pickle it has nothing of what is in its file: that is sent and received behind it. ``ends``: where each
+    value ends that is to be received.
     """
 
     def __init__(self, ends: array[int] | None = None) -> None:
@@ -123,11 +126,8 @@ class Spool(_Lazy[T]):
             left -= _write(self._file, some)
 
     def _opened(self) -> FileIO:
-        folder = tempfile.gettempdir()
-        if folder == _MEMORY and os.path.isdir(_DISK):
-            folder = _DISK
         try:
-            file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- see below
+            file = _temporary()
         except OSError as error:
             raise _failed(error) from error
         weakref.finalize(self, file.close)  # open as long as there is a spool
@@ -142,7 +142,10 @@ class Spool(_Lazy[T]):
     def _read(self, begin: int, end: int) -> bytes:
         assert self._file is not None, "what is in memory is not read"
         try:
-            return os.pread(self._file.fileno(), end - begin, begin)
+            some = os.pread(self._file.fileno(), end - begin, begin)
+            if len(some) < end - begin:
+                raise OSError(errno.EIO, "it ends too early")
+            return some
         except OSError as error:
             raise _failed(error) from error
 
@@ -152,6 +155,13 @@ class Spool(_Lazy[T]):
     def __reduce__(self) -> tuple[Any, ...]:
         assert self._file is not None, "what is in memory goes as a tuple"
         return Spool, (self._ends,)
+
+
+def _temporary() -> FileIO:
+    if tempfile.gettempdir() == _MEMORY:
+        with suppress(OSError):  # it is not there, or not for us
+            return tempfile.TemporaryFile(dir=_DISK, buffering=0)
+    return tempfile.TemporaryFile(buffering=0)
 
 
 def _write(file: FileIO, some: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import pickle
@@ -11,13 +12,10 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from conversations import conversations
-from hypothesis import given
 
 from eventstore import spool
 from eventstore.errors import Unavailable
 from eventstore.spool import HELD_BYTES_MAX, Spool, View, chosen
-from turnlog.importers.conversation import Conversation
 
 LARGE = HELD_BYTES_MAX // 4
 
@@ -64,14 +62,6 @@ def test_what_is_large_is_in_a_file_without_a_name(tmp_path: Path, monkeypatch: 
     assert list(made) == [*"xxxxy"]
     del made
     assert not [name for name in files() if name.startswith(str(tmp_path))]
-
-
-@given(one=conversations())
-def test_messages_come_back_as_they_were(one: Conversation) -> None:
-    made = spooled(list(one.messages), HELD_BYTES_MAX + 1)
-    assert tuple(made) == one.messages
-    assert made == one.messages
-    assert one.messages == made
 
 
 def test_it_equals_what_has_the_same_values() -> None:
@@ -125,3 +115,33 @@ def test_on_a_full_disk_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Unavailable, match="No space left") as refused:
         spooled(["x"] * 5, LARGE)
     assert refused.value.code == "spool_failed"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux tells what is open")
+def test_a_file_that_was_cut_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    made = spooled(["x" * 100] * 5, LARGE)
+    opened = [path for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
+    (path,) = [path for path in opened if os.readlink(path).startswith(str(tmp_path))]
+    os.truncate(path, 100)
+    with pytest.raises(Unavailable, match="too early"):
+        list(made)
+
+
+def test_without_any_folder_for_it_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "gettempdir", none)
+    with pytest.raises(Unavailable) as refused:
+        spooled(["x"] * 5, LARGE)
+    assert refused.value.code == "spool_failed"
+
+
+def test_where_the_disks_folder_is_not_there_the_other_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(spool, "_MEMORY", str(tmp_path))
+    monkeypatch.setattr(spool, "_DISK", str(tmp_path / "nowhere"))
+    assert list(spooled(["x"] * 5, LARGE)) == ["x"] * 5

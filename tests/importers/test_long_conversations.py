@@ -12,18 +12,21 @@ import ait42_stores
 import msgspec
 import pytest
 import taskerino_stores
+from conversations import conversations
+from hypothesis import given
 from jobs import run, undone
 
 import turnlog
 from eventstore import spool
 from eventstore.spool import HELD_BYTES_MAX, Spool
 from turnlog.facade import Turnlog
+from turnlog.importers.conversation import Conversation, Message
 from turnlog.importers.detecting import FORMATS
 from turnlog.importers.job.apart import reading_apart
 from turnlog.importers.job.reading import Batch, batches, read
 from turnlog.importers.source import pieces
 from turnlog.importers.source.files import Source
-from turnlog.importers.source.pieces import decode_large
+from turnlog.importers.source.pieces import WHOLE_BYTES_MAX, decode_large
 from turnlog.importers.source.rows import Place
 
 FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
@@ -93,6 +96,15 @@ def test_they_are_read_as_they_are_in_memory(tmp_path: Path, monkeypatch: pytest
     assert spools_in(found) > 8
     monkeypatch.undo()
     assert found == batches_of(tmp_path)
+
+
+@given(one=conversations())
+def test_messages_come_back_as_they_were(one: Conversation) -> None:
+    made = Spool[Message]()
+    made.extend((message, HELD_BYTES_MAX + 1) for message in one.messages)
+    assert tuple(made) == one.messages
+    assert made == one.messages
+    assert one.messages == made
 
 
 def test_a_long_chat_in_json_is_read_as_a_short_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,3 +185,30 @@ async def test_one_that_is_long_is_verified(log: Turnlog, tmp_path: Path) -> Non
     (line,) = imported.contexts
     assert (line.messages_written, line.difference_count, line.verified) == (MESSAGES - 1, 0, True)
     assert [problem.code for problem in imported.problems] == ["role_unknown"]
+
+
+@pytest.mark.parametrize("chat", [{}, {"a": "x", "b": {"c": [1]}}, [[]], [{}]])
+def test_a_large_session_whose_chat_is_odd_is_read_as_a_small_one(tmp_path: Path, chat: Any) -> None:
+    large = "x " * WHOLE_BYTES_MAX
+    found: list[list[Batch]] = []
+    for text in ("x", large):
+        told = [ait42_stores.session(chatHistory=chat, odd=text)]
+        (tmp_path / "sessions.json").write_text(json.dumps(told))
+        found.append(batches_of(tmp_path))
+    small, long = (found_[0].conversations.popitem()[1].conversation for found_ in found)
+    assert long.warnings == small.warnings
+    assert tuple(long.messages) == tuple(small.messages)
+    assert ("chatHistory" in str(long.attributes)) is ("chatHistory" in str(small.attributes))
+
+
+@pytest.mark.usefixtures("in_files")
+@pytest.mark.parametrize("depth", [100, 300, 600, 900])
+def test_a_session_with_items_nested_deeply_is_read_or_told(tmp_path: Path, depth: int) -> None:
+    deep: Any = 1
+    for _ in range(depth):
+        deep = {"a": deep}
+    items = [taskerino_stores.screenshot(n, odd=deep if n == 1 else n) for n in range(3)]
+    taskerino_stores.put_chunked(tmp_path, taskerino_stores.session(screenshots=items))
+    (batch,) = batches_of(tmp_path)
+    told = [problem.code for problem in batch.problems]
+    assert len(batch.conversations) == 1 or told == ["nested_too_deeply"]

@@ -140,5 +140,8 @@ class Importer(Protocol):
         ...
 
     def read(self, source: Source) -> Iterator[Conversation | Problem]:
-        """Everything in it, one at a time: memory holds one conversation. Never raises for what it reads."""
+        """Everything in it, one at a time: memory holds one conversation, or less of a long one.
+
+        Never raises for what it reads; ``Unavailable`` (``spool_failed``) where there is no room for it.
+        """
         ...

@@ -119,8 +119,12 @@ def _session(text: bytes, place: Place) -> Conversation | Problem:
         if not isinstance(session, dict):
             return Problem(place.path, "wrong_type", f"it is {type_of(session)}, not an object", place.at)
         members = cast("dict[str, Any]", session)
-        left = members.pop(_CHAT) if isinstance(members.get(_CHAT), Left) else None
-        chat = None if left is None else chain.from_iterable(left.items())
+        chat, left = None, members.get(_CHAT)
+        if isinstance(left, Left) and left.is_array:
+            chat = chain.from_iterable(left.items())
+            del members[_CHAT]
+        elif isinstance(left, Left):
+            members[_CHAT] = left.value()
         return conversation(members, place, notes, chat)
     except Unreadable as unreadable:
         return problem_of(unreadable)

@@ -76,7 +76,7 @@ def reading_apart(
     """The batches of a source, as ``reading.batches`` makes them; ``not_asked_for`` is filled at their end.
 
     Asking for the next one blocks until it is there, and raises ``Unavailable`` (``reader_died``) if it
-    never comes. The process is gone when the context is left.
+    never comes, and what the other process raised. It is gone when the context is left.
     """
     task = _Task(source.root.absolute(), tuple(one.format for one in importers), only)
     command = [sys.executable, "-P", "-c", _START]
@@ -135,15 +135,23 @@ def main() -> None:
     not_asked_for = set[str]()
     # Not sys.stdout: unbuffered, as one may ask Python for, it drops the rest when a write ends early.
     answers = open(sys.stdout.fileno(), "wb", closefd=False)  # noqa: SIM115 -- the process ends with it
+    found = batches(read(Source(task.root), importers, task.only, not_asked_for))
     try:
-        for batch in batches(read(Source(task.root), importers, task.only, not_asked_for)):
+        while (batch := _next(found)) is not None:
             send(batch, answers)
+            if isinstance(batch, _Failure):
+                return
             del batch  # before the next one is read
         send(_End(not_asked_for), answers)
-    except Unavailable as error:
-        send(_Failure(error.code, error.message), answers)
     except BrokenPipeError:  # nobody waits for it any more
         os._exit(1)
+
+
+def _next(found: Iterator[Batch]) -> Batch | _Failure | None:
+    try:
+        return next(found, None)
+    except Unavailable as error:
+        return _Failure(error.code, error.message)
 
 
 def send(said: object, to: BinaryIO) -> None:

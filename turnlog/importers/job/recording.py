@@ -26,7 +26,7 @@ COMMIT_BYTES: Final = 2 * 1024 * 1024
 """Encoded bytes of a commit at most, but for a single larger record; a chunk is reckoned generously."""
 
 COMMIT_RECORDS: Final = 500
-"""Records of a commit at most, where a stream has three: whoever reads one message decodes all of them."""
+"""Records of a commit at most, but for runs of chunks: whoever reads one message decodes all of them."""
 
 CHUNK_BYTES: Final = 16
 """What a chunk takes in a run beside its text, at most."""

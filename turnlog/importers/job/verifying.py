@@ -91,7 +91,7 @@ async def compare(
     changes but takes nothing away: members, branches and messages beyond its own are no difference, and the
     synthesised times of messages that an earlier copy brought are those that it had.
 
-    Raises ``NotFound`` when there is no such context.
+    Raises ``NotFound`` when there is no such context, and ``Unavailable`` as queries and a ``Spool`` do.
     """
     is_past = version is not None and version != log.store.version_of(conversation.id)
     moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less

@@ -40,6 +40,11 @@ class Left:
     def __init__(self, text: bytes, begin: int, end: int, cuts: list[int]) -> None:
         self._text, self._begin, self._end, self._cuts = text, begin, end, cuts
 
+    @property
+    def is_array(self) -> bool:
+        """Whether it is an array."""
+        return self._text.startswith(b"[", self._begin)
+
     def value(self, left: Place = (), rowed: Rowed | None = None) -> Any:
         """It, decoded; if it is large, but for what is ``left``, else with ``Rows`` where it is ``rowed``."""
         if self._end - self._begin <= WHOLE_BYTES_MAX:

@@ -106,6 +106,25 @@ def read_folder(
     problems: list[Problem] = []
     parts = _sorted(folder, names, problems)
     metadata = _metadata(source, folder, parts, problems, notes)
+    try:
+        recorded = _recorded(source, parts, metadata, problems, notes)
+        done = conversation(metadata, recorded, attachments, notes, folder.rpartition("/")[2])
+    except RecursionError:
+        yield Problem(folder, "nested_too_deeply", "a value in it is nested too deeply")
+    else:
+        yield msgspec.structs.replace(done, files=tuple(sorted(parts.names())))
+        # What was passed over says nothing against the session: its files may go for all that.
+        problems = [
+            problem if problem.warning else msgspec.structs.replace(problem, context_id=done.id)
+            for problem in problems
+        ]
+    yield from problems
+
+
+def _recorded(
+    source: Source, parts: _Parts, metadata: Found, problems: list[Problem], notes: Notes
+) -> Recorded:
+    """The items and documents. Raises ``RecursionError``."""
     recorded = Recorded(
         {
             kind: _items(source, metadata, kind, parts.chunks.get(kind, {}), problems, notes)
@@ -118,18 +137,7 @@ def read_folder(
             recorded.documents[name] = Found(found, parts.files[name], "$")
     if (name := parts.files.get("context-items")) is not None:
         recorded.items["context-items"] = _context_items(source, name, problems, notes)
-    try:
-        done = conversation(metadata, recorded, attachments, notes, folder.rpartition("/")[2])
-    except RecursionError:
-        yield Problem(folder, "nested_too_deeply", "a value in it is nested too deeply")
-    else:
-        yield msgspec.structs.replace(done, files=tuple(sorted(parts.names())))
-        # What was passed over says nothing against the session: its files may go for all that.
-        problems = [
-            problem if problem.warning else msgspec.structs.replace(problem, context_id=done.id)
-            for problem in problems
-        ]
-    yield from problems
+    return recorded
 
 
 def _sorted(folder: str, names: list[str], problems: list[Problem]) -> _Parts:
