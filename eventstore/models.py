@@ -18,9 +18,9 @@ ENTRY_BYTES: Final = 640
 class Models:
     """Write models by the 16 bytes of their context's id, together at most ``WRITE_MODELS_BYTES_MAX``.
 
-    In a process that ``spares`` they are at most ``SPARED_MODELS_BYTES_MAX``.
-    Those that were put longest ago leave first; they are loaded anew when they are needed. A model that has
-    gained or lost branches, streams or metadata is put again.
+    In a process that ``spares`` memory it is ``SPARED_MODELS_BYTES_MAX``. Those that were put longest ago
+    leave first; they are loaded anew when they are needed. A model that has gained or lost branches, streams
+    or metadata is put again.
     """
 
     def __init__(self) -> None:

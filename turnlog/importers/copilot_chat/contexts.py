@@ -16,7 +16,7 @@ from turnlog.importers.copilot_chat.messages import Draft, Said, read_message
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, rest_of, text_of
 from turnlog.importers.copilot_chat.states import read_state
 from turnlog.importers.source.files import Unreadable
-from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, size_of
+from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, keep
 from turnlog.importers.source.kept import untaken_facts
 from turnlog.importers.source.notes import Where
 from turnlog.importers.source.pieces import opened_at
@@ -149,8 +149,7 @@ def _not_taken(found: Found, message_id: UUID, node: Node, error: Unreadable) ->
     reason = f"{error.reason}; its file and the backup have it"
     if message_id not in found.untaken:
         found.untaken.add(message_id)
-        facts = untaken_facts(message_id, opened_at(node.value, CHUNKS))
-        found.kept.extend((fact, size_of(fact.data)) for fact in facts)
+        keep(untaken_facts(message_id, opened_at(node.value, CHUNKS)), found.kept)
         reason = f"{error.reason}; it is kept beside the messages"
     found.notes.lose(Unreadable(error.path, error.code, reason, error.place))
 

@@ -27,11 +27,10 @@ from turnlog.importers.copilot_chat.layouts import (
 from turnlog.importers.copilot_chat.notes import FORMAT, object_of
 from turnlog.importers.copilot_chat.sessions import find_session, is_agent_log
 from turnlog.importers.source.files import Source, Unreadable, uuid_of
-from turnlog.importers.source.json_text import BYTE_ORDER_MARK
 from turnlog.importers.source.keeping import fitted, settled
 from turnlog.importers.source.notes import problem_of
 from turnlog.importers.source.seen import Seen, mark_of
-from turnlog.importers.source.shapes import head
+from turnlog.importers.source.shapes import shape
 
 _HEAD_BYTES: Final = 512
 _FIRST_ID: Final = re.compile(rb'\s*\{\s*"(id|context_id)"\s*:\s*"([^"\\\x80-\xff]{1,200})"')
@@ -60,7 +59,8 @@ class CopilotChat:
                 return False
             looked_at += 1
             try:
-                if not _is_array(name, source) and _kind(name, source)[1] != "other":
+                is_array = shape(source, name, b"").opening == b"["  # no context is: it may be large
+                if not is_array and _kind(name, source)[1] != "other":
                     return True
             except Unreadable:
                 continue
@@ -120,11 +120,6 @@ def _kind(name: str, source: Source) -> tuple[dict[str, Any], str]:
         return {"id": stem(name)}, "session" if _is_agent_log(name, source) else "other"
     document = source.json(name, MESSAGES, MESSAGES_ROWED)
     return object_of(document) or {}, kind_of(document, name, source)
-
-
-def _is_array(name: str, source: Source) -> bool:
-    """Whether a file is an array, which no context is: another program's may be large."""
-    return head(source, name, _HEAD_BYTES).removeprefix(BYTE_ORDER_MARK).lstrip()[:1] == b"["
 
 
 def _is_agent_log(name: str, source: Source) -> bool:

@@ -76,7 +76,7 @@ def reading_apart(
     """The batches of a source, as ``reading.batches`` makes them; ``not_asked_for`` is filled at their end.
 
     Asking for the next one blocks until it is there, and raises ``Unavailable`` (``reader_died``) if it
-    never comes, and what the other process raised. It is gone when the context is left.
+    never comes, and what the other process raised. That process is gone when the context is left.
     """
     task = _Task(source.root.absolute(), tuple(one.format for one in importers), only)
     command = [sys.executable, "-P", "-c", _START]

@@ -239,16 +239,16 @@ def _events_in(record: Record) -> int:
 def _commits(records: Iterable[tuple[Record, int]]) -> Iterator[tuple[Record, ...]]:
     """Records in commits, each as full as it may be."""
     commit: list[Record] = []
-    events = size = whole = 0
+    events = size = others = 0
     for record, record_bytes in records:
         count = _events_in(record)
-        is_full = whole >= COMMIT_RECORDS or events + count > COMMIT_EVENTS_MAX
+        is_full = others >= COMMIT_RECORDS or events + count > COMMIT_EVENTS_MAX
         if commit and (is_full or size + record_bytes > COMMIT_BYTES):
             yield tuple(commit)
-            commit, events, size, whole = [], 0, 0, 0
+            commit, events, size, others = [], 0, 0, 0
         commit.append(record)
         events += count
         size += record_bytes
-        whole += type(record) is not ChunkRun
+        others += type(record) is not ChunkRun
     if commit:
         yield tuple(commit)

@@ -84,7 +84,7 @@ def fitted(conversation: Conversation) -> Conversation:
     """A conversation whose every event the log takes: what is too large is in ``kept``."""
     kept = Spool[Kept]()
     attributes, more = fit(conversation.attributes)
-    _keep(chain(more, conversation.kept), kept)
+    keep(chain(more, conversation.kept), kept)
     tags = _fit_tags(conversation.tags, kept)
     detail = _fit_member("state_detail", conversation.state_detail, _MEMBER_BYTES_MAX, "$", kept)
     config = _fit_member("config", conversation.config, _CONFIG_BYTES_MAX, "$", kept)
@@ -100,7 +100,8 @@ def fitted(conversation: Conversation) -> Conversation:
     )
 
 
-def _keep(facts: Iterable[Kept], kept: Spool[Kept]) -> None:
+def keep(facts: Iterable[Kept], kept: Spool[Kept]) -> None:
+    """Add facts to those that are kept."""
     kept.extend((fact, size_of(fact.data)) for fact in facts)
 
 
@@ -108,7 +109,7 @@ def _fit_tags(tags: tuple[str, ...], kept: Spool[Kept]) -> tuple[str, ...]:
     """The first tags, as many as there is room for; then all of them are kept beside."""
     fitting = fit_tags(tags)
     if fitting is not tags:
-        _keep(facts_of(TAGS_PLACE, list(tags)), kept)
+        keep(facts_of(TAGS_PLACE, list(tags)), kept)
     return fitting
 
 
@@ -153,7 +154,7 @@ def _fit_stream(streamed: Streamed, place: str, kept: Spool[Kept]) -> Streamed:
     chunks = streamed.chunks
     if max(map(len, map(_DELTA, chunks)), default=0) > PIECE_CHARACTERS:
         cut = [list(_cut(chunk)) for chunk in chunks]
-        _keep(facts_of(cuts_place(place), list(map(len, cut))), kept)
+        keep(facts_of(cuts_place(place), list(map(len, cut))), kept)
         chunks = tuple([piece for pieces in cut for piece in pieces])
     elif usage is streamed.usage and error is streamed.error:
         return streamed
@@ -175,7 +176,7 @@ def _fit_parts(parts: tuple[Part, ...], place: str, kept: Spool[Kept]) -> tuple[
         if size <= _PARTS_BYTES_MAX:
             break
         part, where = parts[index], inside(place, index)
-        _keep(facts_of(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part)), kept)
+        keep(facts_of(where, part.text if isinstance(part, TextPart) else msgspec.to_builtins(part)), kept)
         fitting[index] = DataPart(stand_in(where, sizes[index]))
         size += size_of(fitting[index]) - sizes[index]
     return tuple(fitting)
@@ -183,7 +184,7 @@ def _fit_parts(parts: tuple[Part, ...], place: str, kept: Spool[Kept]) -> tuple[
 
 def _fit_member(name: str, value: Any, bytes_max: int, place: str, kept: Spool[Kept]) -> Any:
     holder, more = fit({name: value}, bytes_max, place)
-    _keep(more, kept)
+    keep(more, kept)
     return holder[name]
 
 
