@@ -47,6 +47,10 @@ class Mapped:
             if self._read >= READ_BYTES:
                 self.look()
 
+    def rows_touched(self, count: int) -> None:
+        """So many rows were read, each perhaps on a page of its own. As ``touched``."""
+        self.touched(count * _AROUND_BYTES)
+
     def look(self) -> None:
         """Give pages back if much is resident. As ``touched``."""
         self._read = 0

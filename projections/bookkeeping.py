@@ -5,8 +5,8 @@ For one thread of the process that writes the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import Any, Final, TypeAlias, cast
 
@@ -15,10 +15,19 @@ from msgspec.structs import replace
 
 from eventstore import keys
 from eventstore.log import Log
-from eventstore.resident import Mapped
 from eventstore.stored import stored_commit
-from projections.generations import ABOUT, PROJECTIONS, Entry, Generation, encode_about, encode_entry, settle
+from projections.generations import (
+    ABOUT,
+    PROJECTIONS,
+    Entry,
+    Generation,
+    encode_about,
+    encode_entry,
+    settle,
+    tables_of,
+)
 from projections.rows import BufferedRows
+from projections.staging import as_staged, get, move
 from projections.views import Views
 
 Get: TypeAlias = Callable[[str, bytes], bytes | None]
@@ -28,40 +37,86 @@ Get: TypeAlias = Callable[[str, bytes], bytes | None]
 ROWS_AT_ONCE: Final = 200
 """Rows that are written between two looks at what is mapped."""
 
+ROWS_MOVED: Final = 5_000
+"""Staged rows that are moved at once: some 10 ms, and a sync."""
+
 
 class Change:
-    """One write transaction: rows go through ``txn``, entries through ``save``."""
+    """One write transaction: rows go through ``write``, entries through ``save``."""
 
-    def __init__(self, txn: lmdb.Transaction, env: lmdb.Environment, registry: Any, mapped: Mapped) -> None:
+    def __init__(self, txn: lmdb.Transaction, views: Views) -> None:
         self.txn: lmdb.Transaction = txn
-        self._mapped = mapped
         self.entries: dict[str, Entry] = {}
         self.databases: dict[bytes, Any] = {}
-        self._env = env
-        self._registry = registry
+        self._views = views
 
     def save(self, name: str, entry: Entry) -> None:
         """Replace a projection's entry."""
-        self.txn.put(name.encode(), encode_entry(entry), db=self._registry)
+        self.txn.put(name.encode(), encode_entry(entry), db=self._views.registry)
         self.entries[name] = entry
 
-    def write(self, rows: BufferedRows, databases: Mapping[str, Any]) -> None:
-        """Write a fold's changed rows to the databases of its tables."""
+    def write(self, name: str, generation: Generation, rows: BufferedRows) -> None:
+        """Write a fold's changed rows to the tables of a generation, or over them if any are staged."""
+        tables = tables_of(name, generation, self.open)
         for table, puts, deletes in rows.changes():
-            for key in deletes:
-                self.txn.delete(key, db=databases[table])
+            database, staged = tables[table]
+            if staged is None:
+                for key in deletes:
+                    self.txn.delete(key, db=database)
+            else:
+                puts, deletes = as_staged(puts, deletes), []
             left = iter(puts)
-            with self.txn.cursor(databases[table]) as cursor:
+            with self.txn.cursor(database if staged is None else staged) as cursor:
                 while some := list(islice(left, ROWS_AT_ONCE)):
                     cursor.putmulti(some)
-                    self._mapped.look()  # the page of a row is read first, whatever the row takes
+                    self._views.mapped.look()  # the page of a row is read first, whatever the row takes
 
-    def open(self, name: str, generation: Generation, *, create: bool) -> dict[str, Any]:
-        """The databases of a generation by table."""
-        opened: dict[str, Any] = {}
-        for table, database in generation.databases(name).items():
-            opened[table] = self._env.open_db(database, txn=self.txn, create=create)
-            self.databases[database] = opened[table]
+    def stage(self, name: str, entry: Entry, number: int, rows: BufferedRows) -> None:
+        """Write a fold's changed rows where nobody looks, over the tables of a generation."""
+        generation = replace(entry.generation(number), staged="hidden")
+        if generation != entry.generation(number):
+            self.make(generation.staging(name).values())
+            self.save(name, entry.with_generation(generation))
+        self.write(name, generation, rows)
+
+    def move(self, name: str, generation: Generation) -> bool:
+        """Move some of a generation's staged rows; whether there may be more."""
+        left = ROWS_MOVED
+        for table in tables_of(name, generation, self.open).values():
+            while moved := move(self.txn, table, min(left, ROWS_AT_ONCE)):
+                self._views.mapped.look()
+                left -= moved
+                if not left:
+                    return True
+        return False
+
+    def make(self, databases: Iterable[bytes], *, create: bool = True) -> None:
+        """Open databases, and make those that are not there."""
+        for database in databases:
+            self.open(database, create=create)
+
+    def forget_staged(self, name: str, generation: Generation) -> None:
+        """Take away what is staged."""
+        for database in generation.staging(name).values():
+            self.txn.drop(self.open(database), delete=False)
+
+    def drop(self, name: str, generation: Generation) -> None:
+        """Drop the databases of a generation: nobody may be inside them."""
+        for database in generation.databases(name).values():
+            self.txn.drop(self.open(database))
+        for database in generation.staging(name).values():
+            with suppress(lmdb.NotFoundError):  # none was needed
+                self.txn.drop(self.open(database))
+        for database in (*generation.databases(name).values(), *generation.staging(name).values()):
+            self._views.databases.pop(database, None)
+            self.databases.pop(database, None)
+
+    def open(self, database: bytes, *, create: bool = False) -> Any:
+        """A database by name."""
+        opened = self._views.databases.get(database, self.databases.get(database))
+        if opened is None:
+            opened = self._views.env.open_db(database, txn=self.txn, create=create)
+            self.databases[database] = opened
         return opened
 
 
@@ -97,10 +152,6 @@ class Bookkeeping:
         with self._log.reading() as txn:
             return digest_at(self._log, txn, position)
 
-    def databases(self, name: str, generation: Generation) -> dict[str, Any]:
-        """The databases of a live or building generation by table."""
-        return {table: self.views.databases[db] for table, db in generation.databases(name).items()}
-
     @contextmanager
     def stored(self) -> Generator[Callable[[str, Generation], Get]]:
         """One snapshot for folds: gives the function that reads a generation's rows."""
@@ -108,14 +159,19 @@ class Bookkeeping:
             with self.views.env.begin() as txn:
 
                 def rows_of(name: str, generation: Generation) -> Get:
-                    databases, get = self.databases(name, generation), cast("Any", txn.get)
-                    touched = self.views.mapped.touched
+                    tables = tables_of(name, generation, self.views.databases.__getitem__)
+                    databases = {table: opened.rows for table, opened in tables.items()}
+                    touched, get_row = self.views.mapped.touched, cast("Any", txn.get)
 
                     def stored(table: str, key: bytes) -> bytes | None:
                         touched(0)
-                        return get(key, db=databases[table])
+                        return get_row(key, db=databases[table])
 
-                    return stored
+                    def staged_or_stored(table: str, key: bytes) -> bytes | None:
+                        touched(0)
+                        return get(txn, tables[table], key)
+
+                    return stored if generation.staged == "none" else staged_or_stored
 
                 yield rows_of
         except lmdb.Error as error:
@@ -127,13 +183,13 @@ class Bookkeeping:
         env = self.views.env
         try:
             with env.begin(write=True) as txn:
-                change = Change(txn, env, self.views.registry, self.views.mapped)
+                change = Change(txn, self.views)
                 yield change
         except lmdb.Error as error:
             raise self.views.translated(error) from error
         self._entries = {**self._entries, **change.entries}
         self.views.databases.update(change.databases)
-        self._publish()
+        self.views.publish_live(self._entries, self.views.databases.__getitem__)
 
     def build(self, name: str) -> Generation:
         """Begin a new generation of a projection beside its live one, instead of any other build."""
@@ -141,9 +197,20 @@ class Bookkeeping:
         with self.writing() as change:
             generation = entry.building
             assert generation is not None
-            change.open(name, generation, create=True)
+            change.make(generation.databases(name).values())
             change.save(name, entry)
         return generation
+
+    def move_staged(self) -> bool:
+        """Move some rows that are staged and shown to their place; whether there may be more."""
+        for name, entry in self._entries.items():
+            for generation in (entry.live, entry.building):
+                if generation is not None and generation.staged == "shown":
+                    with self.writing() as change:
+                        if not change.move(name, generation):
+                            change.save(name, entry.with_generation(replace(generation, staged="none")))
+                    return True
+        return False
 
     def drop_retired(self) -> None:
         """Drop the databases of one retired generation, unless a reader may still be inside it.
@@ -157,11 +224,7 @@ class Bookkeeping:
                 return
             retired, *others = entry.retired
             with self.writing() as change:
-                for database in change.open(name, retired, create=False).values():
-                    change.txn.drop(database)
-                change.databases.clear()
-                for database in retired.databases(name).values():
-                    self.views.databases.pop(database, None)
+                change.drop(name, retired)
                 change.save(name, replace(entry, retired=tuple(others)))
             return
 
@@ -187,8 +250,14 @@ class Bookkeeping:
             for name, entry in settled.items():
                 known = {generation.number for generation in self.entry(name).generations()}
                 for generation in entry.generations():
-                    if generation not in entry.retired:
-                        change.open(name, generation, create=generation.number not in known)
+                    if generation in entry.retired:
+                        continue
+                    change.make(generation.databases(name).values(), create=generation.number not in known)
+                    if generation.staged == "hidden":  # what it was to become part of is folded again
+                        change.forget_staged(name, generation)
+                        entry = entry.with_generation(replace(generation, staged="none"))
+                    elif generation.staged == "shown":
+                        change.make(generation.staging(name).values(), create=False)
                 if entry != self.entry(name):
                     change.save(name, entry)
 
@@ -213,15 +282,6 @@ class Bookkeeping:
                     change.txn.drop(env.open_db(name, txn=change.txn, create=False))
             change.txn.drop(self.views.registry, delete=False)
             change.txn.put(ABOUT, encode_about(self.views.about))
-
-    def _publish(self) -> None:
-        tables: dict[tuple[str, str], Any] = {}
-        for name, projection in self.views.projections.items():
-            live = self.entry(name).readable(projection)
-            if live is not None:
-                for table, database in self.databases(name, live).items():
-                    tables[name, table] = database
-        self.views.publish(tables)
 
 
 def digest_at(log: Log, txn: lmdb.Transaction, position: int) -> bytes:

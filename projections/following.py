@@ -8,7 +8,8 @@ another generation is built, and building all of them reads the log once.
 Changed rows wait in memory until the end of a step, then they are stored in one transaction with the
 checkpoints of their lane. A lane in which no row changed is moved in memory only, since a transaction costs
 a sync; its checkpoint is stored now and then. Commits that became visible together stay so: a lane that is
-between two of them at the end of a step keeps its rows until it is past the last.
+between two of them at the end of a step keeps its rows until it is past the last, and stages them where
+nobody looks when they are many (``staging.py``).
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ from eventstore.commits import Commit
 from eventstore.errors import Damaged
 from eventstore.log import Log
 from projections.bookkeeping import Bookkeeping
-from projections.generations import Failure, Generation, failure_of
+from projections.generations import Generation
 from projections.news import News
 from projections.past import LogPast
-from projections.projection import Projection, folds
-from projections.rows import BufferedRows
+from projections.track import Track
 
 STEP_SECONDS: Final = 0.5
 """Work of one step when no live view waits for another lane: few syncs, and a close that waits this long."""
@@ -41,59 +41,14 @@ PAGE_BYTES: Final = 512 * 1024
 """Bytes read before the clock is looked at, unpacked where a fold wants them, at least one commit."""
 
 ROWS_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Changed rows of a lane held in memory before they are stored, but for those of commits that stand together:
-they are bounded where they are appended."""
+"""Changed rows of a lane held in memory before they are stored."""
+
+STAGED_BYTES: Final = 4 * 1024 * 1024
+"""Changed rows of a lane between commits that became visible together, before they are staged. Each may
+dirty a page of its own, which memory holds until the transaction ends."""
 
 CHECKPOINT_POSITIONS: Final = 10_000
 """Positions that a checkpoint in memory may run ahead of the stored one: some 15 ms to skip once more."""
-
-
-class Track:
-    """A generation on its way. ``position`` is folded, ``applied`` visible to readers, ``saved`` durable."""
-
-    def __init__(
-        self, projection: Projection, generation: Generation, role: Literal["live", "building"]
-    ) -> None:
-        self.projection: Projection = projection
-        self.number: int = generation.number
-        self.role: Literal["live", "building"] = role
-        self.position: int = generation.checkpoint
-        self.applied: int = generation.checkpoint
-        self.saved: int = generation.checkpoint
-        self.failure: Failure | None = generation.failure
-        self.failure_saved: bool = True
-        self.events: int = 0
-        self.rows: BufferedRows = BufferedRows(projection.tables, _nothing_stored)
-
-    def fold(
-        self, commits: list[Commit], reached: int, past: LogPast, give_way: Callable[[], None] | None
-    ) -> None:
-        """Fold the commits that lead up to the position ``reached``; before each, ``give_way`` to others.
-
-        Whatever a fold raises stops this track just before that commit, except for damage in the log that
-        it met while looking back, which is raised.
-        """
-        kinds, apply, rows = self.projection.kinds, self.projection.apply, self.rows
-        for commit in commits:
-            if not folds(kinds, commit):
-                continue
-            if give_way is not None:
-                give_way()
-            past.position, past.folded = commit.position, commit if commit.records else None
-            try:
-                apply(commit, rows, past)
-            except Exception as error:
-                rows.undo()
-                self.position = commit.position - 1
-                if isinstance(error, Damaged):
-                    raise
-                self.failure, self.failure_saved = failure_of(commit.position, error), False
-                return
-            finally:
-                past.folded = None
-            rows.keep()
-            self.events += commit.event_count
-        self.position = reached
 
 
 class Following:
@@ -173,7 +128,9 @@ class Following:
         self._slice_next = not self._slice_next
         self.take_over(head)
         self._books.drop_retired()
-        return any(track.position < head for lane in self._lanes() for track in lane)
+        return self._books.move_staged() or any(
+            track.position < head for lane in self._lanes() for track in lane
+        )
 
     def _catch_up(self, lanes: list[list[Track]]) -> None:
         """Bring the hindmost lane towards the one before it: shortly, if readers look at another."""
@@ -220,8 +177,8 @@ class Following:
             position = running[0].position
             if position >= goal:
                 return
-            is_full = sum(track.rows.bytes for track in running) >= ROWS_BYTES_MAX
-            if is_full and not self._is_divided(position):
+            size = _rows_bytes(running)
+            if size >= STAGED_BYTES and (size >= ROWS_BYTES_MAX or self._is_divided(position)):
                 return
             kinds = 0
             for track in running:
@@ -258,23 +215,39 @@ class Following:
         Not between commits that became visible together, while the rest of them can come (``whole``).
         """
         if whole:
-            lane = [track for track in lane if track.failure or not self._is_divided(track.position)]
+            divided = [track for track in lane if not track.failure and self._is_divided(track.position)]
+            self._stage(divided)
+            lane = [track for track in lane if track not in divided]
         if any(t.rows.changed or not t.failure_saved or t.position - t.saved >= behind for t in lane):
             with self._books.writing() as change:
                 for track in lane:
                     name = track.projection.name
                     entry = change.entries.get(name) or self._books.entry(name)
                     generation = entry.generation(track.number)
-                    change.write(track.rows, self._books.databases(name, generation))
-                    change.save(
-                        name, entry.with_generation(self._checkpointed(track, generation, track.position))
-                    )
+                    change.write(name, generation, track.rows)
+                    if generation.staged == "hidden":
+                        generation = replace(generation, staged="shown")
+                    generation = self._checkpointed(track, generation, track.position)
+                    change.save(name, entry.with_generation(generation))
             for track in lane:
                 track.rows.clear()
                 track.saved = track.position
                 track.failure_saved = True
         for track in lane:
             track.applied = track.position
+
+    def _stage(self, lane: list[Track]) -> None:
+        """Put the rows of a lane aside if they are many, once others that were staged are moved."""
+        entries = {track: self._books.entry(track.projection.name) for track in lane}
+        staged = [entry.generation(track.number).staged for track, entry in entries.items()]
+        if _rows_bytes(lane) < STAGED_BYTES or "shown" in staged:
+            return
+        with self._books.writing() as change:
+            for track in lane:
+                name = track.projection.name
+                change.stage(name, change.entries.get(name) or entries[track], track.number, track.rows)
+        for track in lane:
+            track.rows.clear()
 
     def _is_divided(self, position: int) -> bool:
         with self._log.reading() as txn:
@@ -306,5 +279,5 @@ class Following:
             self.tracks = [t for t in self.tracks if t is not live]
 
 
-def _nothing_stored(table: str, key: bytes) -> bytes | None:
-    raise AssertionError(f"{table} is read outside of a step")
+def _rows_bytes(lane: list[Track]) -> int:
+    return sum(track.rows.bytes for track in lane)

@@ -1,7 +1,8 @@
 """Generations: which build of a projection is live, which is being built, which are to be dropped.
 
 A generation is the rows of one projection as one version of its code made them, in LMDB databases of its
-own, ``{name}.{number}.{table}``. The database ``projections`` holds one ``Entry`` per name. Pure: the
+own, ``{name}.{number}.{table}``, and beside each, once one was needed, one of staged rows (``staging.py``).
+The database ``projections`` holds one ``Entry`` per name. Pure: the
 transactions are in ``bookkeeping.py``.
 """
 
@@ -10,13 +11,14 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from eventstore.errors import Damaged, TurnlogError, Unavailable
 from projections.projection import Projection
+from projections.staging import Staged, Table
 
 PROJECTIONS: Final = b"projections"
 """The database of entries. Every other one has dots in its name, and no projection may."""
@@ -52,6 +54,7 @@ class Generation(msgspec.Struct, frozen=True):
     """One build. ``checkpoint`` is the last position whose rows are in it, ``digest`` that commit's.
 
     The digest (empty at 0) tells this log from another one that has grown to the same length.
+    Rows that are ``staged`` and hidden are of commits beyond the checkpoint.
     """
 
     number: int
@@ -60,6 +63,7 @@ class Generation(msgspec.Struct, frozen=True):
     checkpoint: int = 0
     digest: bytes = b""
     failure: Failure | None = None
+    staged: Staged = "none"
 
     def fits(self, projection: Projection) -> bool:
         """Whether this code made these rows."""
@@ -68,6 +72,10 @@ class Generation(msgspec.Struct, frozen=True):
     def databases(self, name: str) -> dict[str, bytes]:
         """The LMDB database of each table."""
         return {table: f"{name}.{self.number}.{table}".encode() for table in self.tables}
+
+    def staging(self, name: str) -> dict[str, bytes]:
+        """The LMDB database of each table for rows that are staged; there may be none yet."""
+        return {table: database + b".staged" for table, database in self.databases(name).items()}
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -116,6 +124,15 @@ class Entry(msgspec.Struct, frozen=True):
     def taken_over(self) -> Entry:
         """With the built generation live."""
         return replace(self.without_live(), live=self.building, building=None)
+
+
+def tables_of(name: str, generation: Generation, opened: Callable[[bytes], Any]) -> dict[str, Table]:
+    """The tables of a generation, with what is staged over them."""
+    staging = generation.staging(name) if generation.staged != "none" else {}
+    return {
+        table: Table(opened(database), opened(staging[table]) if staging else None)
+        for table, database in generation.databases(name).items()
+    }
 
 
 def settle(entry: Entry, projection: Projection, is_ours: Callable[[Generation], bool]) -> Entry:

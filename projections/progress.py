@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from projections.following import Track
 from projections.generations import Failure, poisoned
 from projections.status import Meter
+from projections.track import Track
 from projections.views import unknown_projection
 
 _NOTHING_WAITS: Final = 1 << 64

@@ -10,12 +10,10 @@ import lmdb
 
 from eventstore.errors import TurnlogError
 from projections.generations import Entry
+from projections.staging import Item, Table, get, merged
 
-Tables: TypeAlias = Mapping[tuple[str, str], Any]
-"""The LMDB database of each (projection, table) that can be read."""
-
-_Item: TypeAlias = tuple[bytes, bytes]
-# What lmdb returns without buffers=True, which its stubs cannot say.
+Tables: TypeAlias = Mapping[tuple[str, str], Table]
+"""Each (projection, table) that can be read."""
 
 
 class Readable(Protocol):
@@ -50,9 +48,10 @@ class ViewReader:
     first generation is still being built, and ``Damaged`` with code ``view_damaged``.
     """
 
-    __slots__ = ("_tables", "_txn", "_views")
+    __slots__ = ("_tables", "_txn", "_views", "gets")
 
     def __init__(self, views: Readable) -> None:
+        self.gets: int = 0
         self._views = views
 
     def __enter__(self) -> ViewReader:
@@ -73,14 +72,18 @@ class ViewReader:
 
     def get(self, projection: str, table: str, key: bytes) -> bytes | None:
         """The value at ``key``."""
-        return cast("bytes | None", self._txn.get(key, db=self._database(projection, table)))
+        self.gets += 1
+        return get(self._txn, self._table(projection, table), key)
 
     def floor(self, projection: str, table: str, prefix: bytes, key: bytes) -> tuple[bytes, bytes] | None:
         """The last row at or below ``key``, if its key starts with ``prefix``."""
-        with self._txn.cursor(self._database(projection, table)) as cursor:
+        if self._table(projection, table).staged is not None:
+            found = next(self.scan(projection, table, prefix, key + b"\x00", reverse=True), None)
+            return found if found is not None and found[0].startswith(prefix) else None
+        with self._txn.cursor(self._table(projection, table).rows) as cursor:
             if not (cursor.set_range(key) and cursor.key() == key) and not _step_back(cursor):
                 return None
-            found = cast(_Item, cursor.item())
+            found = cast(Item, cursor.item())
         return found if found[0].startswith(prefix) else None
 
     def scan(
@@ -90,8 +93,11 @@ class ViewReader:
 
         Lazily: valid until the reader is left.
         """
-        database = self._database(projection, table)
-        return self._backward(database, start, stop) if reverse else self._forward(database, start, stop)
+        rows, staged = self._table(projection, table)
+        scan = self._backward if reverse else self._forward
+        if staged is None:
+            return scan(rows, start, stop)
+        return merged(scan(rows, start, stop), scan(staged, start, stop), reverse=reverse)
 
     def entries(self) -> dict[str, Entry]:
         """The generations of every projection, as they are stored."""
@@ -101,7 +107,7 @@ class ViewReader:
         with self._txn.cursor(database) as cursor:
             if not cursor.set_range(start):
                 return
-            for item in cast("Iterator[_Item]", cursor.iternext()):
+            for item in cast("Iterator[Item]", cursor.iternext()):
                 if item[0] >= stop:
                     return
                 yield item
@@ -111,12 +117,12 @@ class ViewReader:
             cursor.set_range(stop)
             if not _step_back(cursor):
                 return
-            for item in cast("Iterator[_Item]", cursor.iterprev()):
+            for item in cast("Iterator[Item]", cursor.iterprev()):
                 if item[0] < start:
                     return
                 yield item
 
-    def _database(self, projection: str, table: str) -> Any:
+    def _table(self, projection: str, table: str) -> Table:
         try:
             return self._tables[projection, table]
         except KeyError:

@@ -9,9 +9,9 @@ import msgspec
 
 from eventstore.errors import TurnlogError
 from eventstore.log import Log
-from projections.following import Track
 from projections.generations import Entry, Failure, Generation
 from projections.projection import Projection
+from projections.track import Track
 
 RATE_SECONDS: Final = 5.0
 """Rates are means over about this long: long enough not to jump, short enough to follow a change."""

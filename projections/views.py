@@ -3,6 +3,7 @@
     (unnamed)                    "about"  -> msgpack: format, store id of the log
     projections                  name     -> msgpack: live, building, retired generations
     {name}.{generation}.{table}  key      -> value, as the projection's fold wrote them
+    ....{table}.staged           key      -> a row that is staged, see ``staging.py``
 
 Only the process that writes the log writes here, on one thread (``bookkeeping.py``): its lock on the log
 covers both environments.
@@ -11,12 +12,13 @@ covers both environments.
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, cast
 
 import lmdb
+from msgspec.structs import replace
 
 from eventstore import process
 from eventstore.environment import create_environment, open_environment, remove_unfinished, translate
@@ -33,15 +35,18 @@ from projections.generations import (
     decode_about,
     decode_entry,
     encode_about,
+    tables_of,
 )
 from projections.loading import check
 from projections.projection import Projection
 from projections.reading import Tables, ViewReader
+from projections.staging import Table
 
 __all__ = ["ViewReader", "Views"]
 
 DATABASES_MAX: Final = 256
-"""Open databases: a projection has a few tables, twice while a generation is built beside another."""
+"""Open databases: a projection has a few tables, twice while a generation is built beside another, and as
+many again where rows are staged."""
 
 READERS_LEAVE_SECONDS: Final = 5.0
 """How long a reopening waits for readers, which stay for milliseconds."""
@@ -114,24 +119,34 @@ class Views:
     def enter(self, reader: ViewReader) -> tuple[lmdb.Transaction, Tables]:
         """For ``ViewReader``: begin."""
         self.check_process()
-        with self._gate:
-            # Registered before the tables are looked up: who drops databases must see whoever may use them.
-            self._readers[reader] = self._epoch
-            tables = self._tables
         try:
-            txn = self._begin_beside_writer() if self.read_only else self.env.begin()
-            self.mapped.touched(0)  # it is not known how much, but a page with those around it
-            return txn, self._tables if self.read_only else tables
+            return self._begin(reader)
         except BaseException as error:
             self.leave(reader)
             if isinstance(error, lmdb.Error):
                 raise self.translated(error) from error
             raise
 
+    def _begin(self, reader: ViewReader) -> tuple[lmdb.Transaction, Tables]:
+        while True:
+            with self._gate:
+                # Registered before the tables are looked up: who drops databases must see whoever may use
+                # them.
+                self._readers[reader] = self._epoch
+                tables = self._tables
+            if self.read_only:
+                return self._begin_beside_writer(), self._tables
+            txn = self.env.begin()
+            if tables is self._tables:  # at most one transaction came between, the one they are of
+                return txn, tables
+            txn.abort()
+
     def leave(self, reader: ViewReader) -> None:
         """For ``ViewReader``: the end."""
         with self._gate:
-            self._readers.pop(reader, None)
+            if reader in self._readers:  # so nobody closes meanwhile
+                self.mapped.rows_touched(reader.gets)
+                del self._readers[reader]
             if not self._readers:
                 self._gate.notify_all()
 
@@ -152,8 +167,19 @@ class Views:
                 self._attach()
             yield
 
-    def publish(self, tables: Tables) -> None:
-        """From now on new readers use these tables."""
+    def publish_live(self, entries: Mapping[str, Entry], opened: Callable[[bytes], Any]) -> None:
+        """From now on new readers use the tables of these live generations, and what is staged and shown."""
+        tables: dict[tuple[str, str], Table] = {}
+        for name, projection in self.projections.items():
+            live = entries.get(name, Entry()).readable(projection)
+            if live is None:
+                continue
+            shown = replace(live, staged="none") if live.staged == "hidden" else live
+            for table, opened_table in tables_of(name, shown, opened).items():
+                tables[name, table] = opened_table
+        self._publish(tables)
+
+    def _publish(self, tables: Tables) -> None:
         # The epoch last: a reader that has the new epoch has the new tables for certain.
         if tables != self._tables:
             self._tables = tables
@@ -265,14 +291,12 @@ class Views:
                 self._attach()
 
     def _open_tables(self, entries: dict[str, Entry]) -> None:
-        tables: dict[tuple[str, str], Any] = {}
-        for name, projection in self.projections.items():
-            live = entries.get(name, Entry()).readable(projection)
-            for table, database in (live.databases(name) if live is not None else {}).items():
-                if database not in self.databases:
-                    self.databases[database] = self.env.open_db(database, create=False)
-                tables[name, table] = self.databases[database]
-        self.publish(tables)
+        self.publish_live(entries, self._open)
+
+    def _open(self, database: bytes) -> Any:
+        if database not in self.databases:
+            self.databases[database] = self.env.open_db(database, create=False)
+        return self.databases[database]
 
 
 def unknown_projection(name: str) -> NotFound:

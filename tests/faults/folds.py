@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TypeAlias
 
 import lmdb
+from msgspec.structs import replace
 
 from eventstore.commits import Commit
-from projections.generations import PROJECTIONS, Generation, decode_entry
+from projections.generations import PROJECTIONS, Generation, decode_entry, tables_of
 from projections.memory import MemoryViews
 from projections.projection import Projection
 from projections.reading import ViewReader
+from projections.staging import merged
 
 _Rows: TypeAlias = Mapping[str, list[tuple[bytes, bytes]]]
 _AFTER_ALL_KEYS = b"\xff" * 500
@@ -80,8 +82,10 @@ def _stored(path: Path) -> Iterator[tuple[str, Generation, _Rows]]:
 
 def _rows(env: lmdb.Environment, name: str, generation: Generation) -> _Rows:
     found: dict[str, list[tuple[bytes, bytes]]] = {}
-    for table, database in generation.databases(name).items():
-        handle = env.open_db(database, create=False)
+    shown = replace(generation, staged="none") if generation.staged == "hidden" else generation
+    tables = tables_of(name, shown, lambda database: env.open_db(database, create=False))
+    for table, (rows, staged) in tables.items():
         with env.begin() as txn:
-            found[table] = list(txn.cursor(handle))
+            over = txn.cursor(staged) if staged is not None else ()
+            found[table] = list(merged(iter(txn.cursor(rows)), iter(over), reverse=False))
     return found

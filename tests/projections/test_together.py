@@ -46,6 +46,7 @@ async def test_no_step_ends_between_them(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, rows_bytes_max: int
 ) -> None:
     monkeypatch.setattr(module, "ROWS_BYTES_MAX", rows_bytes_max)
+    monkeypatch.setattr(module, "STAGED_BYTES", min(module.STAGED_BYTES, rows_bytes_max))
     journal = Journal()
     async with opened(data_dir, [journal]) as (store, views):
         steps = Steps(store, views, tick=1.0)  # every page ends a step

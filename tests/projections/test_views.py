@@ -70,7 +70,7 @@ async def test_a_reader_reads_like_rows_in_memory(data_dir: Path) -> None:
         books = followed(store, views)
         live = books.entry("journal").live
         assert live is not None
-        database = books.databases("journal", live)["events"]
+        database = views.databases[live.databases("journal")["events"]]
 
         @given(st.dictionaries(KEYS, st.binary(max_size=2), max_size=20), KEYS, KEYS, st.binary(max_size=1))
         def check(rows: dict[bytes, bytes], start: bytes, stop: bytes, prefix: bytes) -> None:
@@ -342,7 +342,7 @@ def write_and_fail(books: Bookkeeping, journal: Journal) -> None:
     rows = BufferedRows(journal.tables, lambda _table, _key: None)
     rows.put("events", b"new", b"row")
     with books.writing() as change:
-        change.write(rows, books.databases("journal", entry.live))
+        change.write("journal", entry.live, rows)
         change.save("journal", entry.with_build(journal))
         raise RuntimeError
 
