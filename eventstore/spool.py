@@ -20,6 +20,9 @@ from eventstore.errors import Unavailable, reason_of
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 """What values take in memory, roughly, before they go into a file."""
 
+VALUE_BYTES: Final = 512
+"""What a value takes in memory beside its encoded bytes: objects, of which a small one has several."""
+
 _PIECE_BYTES: Final = 1024 * 1024
 _MEMORY: Final = "/tmp"  # noqa: S108 -- nothing is made there
 _DISK: Final = "/var/tmp"  # noqa: S108 -- what is made there has no name
@@ -88,8 +91,8 @@ class Spool(_Lazy[T]):
         self._ends = array("Q", [0]) if ends is None else ends
 
     def append(self, value: T, size: int) -> None:
-        """Add a value that takes so many bytes in memory. Raises ``Unavailable`` (``spool_failed``)."""
-        self._bytes += size
+        """Add a value that takes so many bytes encoded. Raises ``Unavailable`` (``spool_failed``)."""
+        self._bytes += VALUE_BYTES + size
         if self._file is None:
             self._held.append(value)
             if self._bytes <= HELD_BYTES_MAX:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import subprocess
+import sys
 from pathlib import Path
 from random import Random
+from typing import Final
 from uuid import UUID
 
 import pytest
@@ -110,3 +114,32 @@ async def test_many_rows_of_an_index_are_not_written_at_one_look(
             await store.append(UUID(int=n + 1), [ContextCreated()])
         monkeypatch.setattr(Mapped, "look", look)
     assert len(looks) >= CONTEXTS // 256
+
+
+LARGE_VALUES: Final = """
+import sys
+from eventstore import process
+
+if sys.argv[1:]:
+    process.spare()
+values = [bytes(1 << 20) for _ in range(20)]
+del values[0]  # what glibc would take as a sign to keep others
+values = [b"x" * (1 << 20) for _ in range(100)]
+values = values[::10]
+(line,) = [line for line in open("/proc/self/status") if line.startswith("RssAnon:")]
+print(line.split()[1])
+"""
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc's malloc is told")
+def test_a_process_that_spares_gives_back_what_large_values_took() -> None:
+    spared, kept = (
+        int(
+            subprocess.run(
+                [sys.executable, "-c", LARGE_VALUES, *given], check=True, capture_output=True
+            ).stdout
+        )
+        for given in (["spare"], [])
+    )
+    assert spared < 10 * 1024 + 25 * 1024
+    assert kept > 70 * 1024, "nothing of it would be kept anyway"

@@ -15,9 +15,9 @@ import pytest
 
 from eventstore import spool
 from eventstore.errors import Unavailable
-from eventstore.spool import HELD_BYTES_MAX, Spool, View, chosen
+from eventstore.spool import HELD_BYTES_MAX, VALUE_BYTES, Spool, View, chosen
 
-LARGE = HELD_BYTES_MAX // 4
+LARGE = HELD_BYTES_MAX // 4 - VALUE_BYTES
 
 
 def spooled(values: list[Any], size: int) -> Spool[Any]:
@@ -62,6 +62,13 @@ def test_what_is_large_is_in_a_file_without_a_name(tmp_path: Path, monkeypatch: 
     assert list(made) == [*"xxxxy"]
     del made
     assert not [name for name in files() if name.startswith(str(tmp_path))]
+
+
+def test_many_small_values_are_in_a_file_too() -> None:
+    values = [{"n": n} for n in range(HELD_BYTES_MAX // VALUE_BYTES + 1)]
+    made = spooled(values, 0)
+    assert made.settled() is made
+    assert made == values
 
 
 def test_it_equals_what_has_the_same_values() -> None:

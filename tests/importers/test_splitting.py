@@ -79,6 +79,22 @@ def test_an_element_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert split(b'[1,"' + b"x" * 5_000 + b'"]') == ([b"1"], "element_too_large")
 
 
+@pytest.mark.parametrize("end", [b"]", b",1]"])
+def test_a_large_element_is_in_memory_once(end: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = 8 << 20
+    monkeypatch.setattr(arrays, "ELEMENT_BYTES_MAX", size + 10)
+    file = BytesIO(b'["' + b"x" * size + b'"' + end)
+    tracemalloc.start()
+    try:
+        for element in elements(file, "x"):
+            if len(element) > size:
+                now, peak = tracemalloc.get_traced_memory()
+                assert now < 1.2 * size
+                assert peak < 2.2 * size
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_long_array_takes_little_memory() -> None:
     file = BytesIO(b"[" + b",".join([b'{"a": "%s"}' % (b"x" * 10_000)] * 3_000) + b"]")
     tracemalloc.start()

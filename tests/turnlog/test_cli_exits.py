@@ -383,7 +383,7 @@ def test_the_error_of_an_unsafe_file_system_names_the_option() -> None:
 def test_every_process_but_a_service_spares_memory(
     arguments: list[str], spares: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eventstore.process.spares", None)
+    monkeypatch.setattr("eventstore.process.spares", False)
     with pytest.raises(SystemExit):
         main(arguments)
     assert eventstore.process.spares is spares

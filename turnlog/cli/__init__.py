@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale without a character is no reason to fail
     arguments = sys.argv[1:] if arguments is None else arguments
-    process.spares = "serve" not in arguments
+    if "serve" not in arguments:
+        process.spare()
     sys.exit(run(arguments))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, count
 from pathlib import PurePosixPath
 from typing import Any, Final, cast
 
@@ -101,8 +101,13 @@ def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Co
     seen = Seen()
     try:
         with source.open(name) as file:
-            for index, text in enumerate(elements(file, name)):
+            texts = elements(file, name)
+            for index in count():
+                text = next(texts, None)
+                if text is None:
+                    return
                 found = _session(text, Place(name, f"$[{index}]", workspace))
+                del text  # it may be large, and so may be what is made of it
                 if isinstance(found, Conversation):
                     found = _told_if_repeated(found, f"$[{index}]", seen)
                 yield found
@@ -133,7 +138,7 @@ def _session(text: bytes, place: Place) -> Conversation | Problem:
 
 
 def _told_if_repeated(found: Conversation, at: str, seen: Seen) -> Conversation:
-    if not seen.add(mark_of(found.id)):
+    if not seen.add(mark_of(found.id.bytes)):
         reason = "a session with this id stands before"
         said = Problem(found.origin, "repeated_id", reason, at, found.id)
         return msgspec.structs.replace(found, warnings=(said, *found.warnings))

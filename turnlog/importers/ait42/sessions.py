@@ -15,6 +15,7 @@ from turnlog.importers.source.fields import Fields, type_of
 from turnlog.importers.source.files import own_id, stable_id
 from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain, settled
 from turnlog.importers.source.notes import Notes
+from turnlog.importers.source.seen import Seen, mark_of
 
 FORMAT: Final = "ait42"
 
@@ -199,6 +200,20 @@ class _Clock:
         return at, "source"
 
 
+class _Occurrences:
+    """How often an id has come: those that come once, as nearly all do, take eight bytes."""
+
+    def __init__(self) -> None:
+        self._seen = Seen()
+        self._again: dict[str, int] = {}
+
+    def next(self, own: str) -> int:
+        if self._seen.add(mark_of(own.encode("utf-8", "surrogatepass"))):
+            return 1
+        occurrence = self._again[own] = self._again.get(own, 1) + 1
+        return occurrence
+
+
 def _messages(
     fields: Fields,
     chat: Iterable[Json],
@@ -208,7 +223,7 @@ def _messages(
     unread: list[Json],
 ) -> Iterator[Message]:
     """The chat, in the order of the array: times are text of several forms and do not sort."""
-    clock, occurrences, parent = _Clock(began[0] if began else None), dict[str, int](), None
+    clock, occurrences, parent = _Clock(began[0] if began else None), _Occurrences(), None
     for index, value in enumerate(chat):
         place = f"{fields.place}.chatHistory[{index}]"
         if not isinstance(value, dict):
@@ -242,7 +257,7 @@ def _messages(
         parent = message_id
 
 
-def _message_id(one: Fields, identity: str, index: int, occurrences: dict[str, int]) -> UUID:
+def _message_id(one: Fields, identity: str, index: int, occurrences: _Occurrences) -> UUID:
     """Ids are ``msg-`` and a millisecond, so they tell messages apart inside their session alone."""
     own = one.text("id")
     if not own:
@@ -250,7 +265,7 @@ def _message_id(one: Fields, identity: str, index: int, occurrences: dict[str, i
             "missing_field", "there is no id: its place in the session stands for it", f"{one.place}.id"
         )
         return stable_id(FORMAT, identity, "", str(index))
-    occurrence = occurrences[own] = occurrences.get(own, 0) + 1
+    occurrence = occurrences.next(own)
     if occurrence == 1:
         return stable_id(FORMAT, identity, own)
     one.notes.say("repeated_id", f"{own!r} is the id of {occurrence} messages so far", f"{one.place}.id")

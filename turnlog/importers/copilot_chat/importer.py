@@ -171,8 +171,8 @@ def _mark(name: str, source: Source) -> int | None:
         if name.endswith(".json"):
             first = _FIRST_ID.match(source.head(name, _HEAD_BYTES))
             if first is not None:
-                return mark_of(identity_of({first[1].decode(): first[2].decode()}, name))
+                return mark_of(identity_of({first[1].decode(): first[2].decode()}, name).bytes)
         document, kind = _kind(name, source)
     except Unreadable:
         return None
-    return None if kind == "other" else mark_of(identity_of(document, name))
+    return None if kind == "other" else mark_of(identity_of(document, name).bytes)

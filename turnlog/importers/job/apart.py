@@ -21,6 +21,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Unavailable
+from eventstore.process import spare
 from eventstore.spool import Spool, pickle_into
 from turnlog.importers.conversation import Importer
 from turnlog.importers.detecting import FORMATS
@@ -130,6 +131,7 @@ def _widen(pipe: int) -> None:
 
 def main() -> None:
     """The other process: read what standard input names, and write the batches to standard output."""
+    spare()
     task: _Task = pickle.load(sys.stdin.buffer)  # noqa: S301 -- of the process that started this one
     importers = [FORMATS[name].importer for name in task.formats]
     not_asked_for = set[str]()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, cast
 from uuid import UUID
@@ -29,6 +29,7 @@ from projections.answers import ContextState
 from projections.metadata import same_json
 from turnlog.importers.conversation import Conversation, Kept, Message
 from turnlog.importers.job.differences import MISSING, Difference, lacks
+from turnlog.importers.job.ids import Ids
 from turnlog.importers.job.recording import (
     COMMIT_BYTES,
     COMMIT_RECORDS,
@@ -42,7 +43,7 @@ from turnlog.importers.job.recording import (
     tags_of,
     with_copies,
 )
-from turnlog.importers.job.verifying import Compared, is_ahead
+from turnlog.importers.job.verifying import Compared
 from turnlog.importers.source.files import stable_id
 
 DEFAULT_WORKSPACE: Final = "default"
@@ -116,12 +117,12 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
     the same, and says nothing else that is not known. ``compared``: with all that there is.
     """
-    state, parents, differences, ids = compared
+    state, there, differences, ids = compared
     copies = copies_in(state.attributes)
     missing = {d.message_id for d in differences if d.message_id in ids and d.field == MISSING}
     conflicts = [d for d in differences if d.message_id is not None and d.message_id not in missing]
     known = copies[-1].updated_at if copies else None
-    is_older = len(ids) < len(parents)
+    is_older = len(ids) < len(there.ids)
     if conversation.updated_at is not None and known is not None:
         is_older = conversation.updated_at < known
     if not missing and (is_older or not _says_more(conversation, compared)):
@@ -173,9 +174,7 @@ def _says_more(conversation: Conversation, compared: Compared) -> bool:
     return bool(fields)
 
 
-def _wanted_heads(
-    conversation: Conversation, compared: Compared, ids: Collection[UUID]
-) -> dict[str, UUID | None]:
+def _wanted_heads(conversation: Conversation, compared: Compared, ids: Ids) -> dict[str, UUID | None]:
     """Where branches are to be: at a copy's heads, but for a branch that went on without it."""
     heads = compared.state.branches
     return heads | {
@@ -189,7 +188,7 @@ def _diverged(
 ) -> Iterator[Difference]:
     """The branches that went on otherwise here than in the copy."""
     for name, head in branches_of(conversation).items():
-        if wanted[name] != head and not is_ahead(head, wanted[name], compared.parents):
+        if wanted[name] != head and not compared.there.is_ahead(head, wanted[name]):
             expected, found = str(head), str(wanted[name])
             yield Difference(conversation.id, None, f"branches/{name}", expected, found)
 

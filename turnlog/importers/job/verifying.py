@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from uuid import UUID
 
@@ -10,20 +12,15 @@ import anyio.to_thread
 import msgspec
 
 from eventstore.content import Json, Part, TextPart
-from eventstore.events import (
-    CustomRecorded,
-    MessageAppended,
-    StreamFinalized,
-    StreamStarted,
-)
 from eventstore.limits import EVENTS_AT_ONCE
-from eventstore.spool import Spool
 from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message
 from turnlog.importers.job.differences import MISSING, Difference, Findings, lacks
+from turnlog.importers.job.events import Events, events_of
+from turnlog.importers.job.ids import Ancestry, Ids
 from turnlog.importers.job.recording import (
     IMPORT,
     branches_of,
@@ -33,45 +30,34 @@ from turnlog.importers.job.recording import (
     without_copies,
 )
 from turnlog.importers.job.streams import compare_stream
-from turnlog.importers.source.keeping import size_of
 from turnlog.importers.source.kept import in_force, owner_of
 
-PAGE_MESSAGES: Final = 1_000
+PAGE_MESSAGES: Final = 250
 
 BODIES: Final = 32
 BODIES_BYTES: Final = 4 * 1024 * 1024
 """Bodies that are in memory at once, beside those of the source: at least one."""
-
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
 
 
 class Compared(NamedTuple):
-    """What a comparison saw: the context, each message's parent, what differs, and the conversation's ids."""
+    """What a comparison saw: the context, its messages, what differs, and the conversation's messages."""
 
     state: ContextState
-    parents: dict[UUID, UUID | None]
+    there: Ancestry
     differences: list[Difference]
-    ids: Collection[UUID]
-
-
-class _Events(NamedTuple):
-    """What only the events themselves tell: metadata of messages, when streams ended, what else was kept."""
-
-    places: dict[UUID, int]
-    metadata: Spool[dict[str, Json] | None]
-    ended_at: dict[UUID, int | None]
-    kept: Spool[tuple[str, Json]]
-
-    def metadata_of(self, message_id: UUID) -> dict[str, Json] | None:
-        """The metadata of a message."""
-        return self.metadata[self.places[message_id]] if message_id in self.places else None
+    ids: Ids
 
 
 class _There(NamedTuple):
-    """A message that is there, with the bytes of its body. ``is_new``: it came with this copy."""
+    """A message that is there, with the bytes of its body. ``is_new``: it came with this copy.
 
+    ``place``: in the conversation.
+    """
+
+    place: int
     id: UUID
     is_new: bool
     bytes: int
@@ -97,17 +83,16 @@ async def compare(
     moment: Moment = AtVersion(version) if is_past and version is not None else NOW  # now costs less
     findings = Findings(conversation.id)
     state = await log.queries.context(conversation.id, moment)
-    events = await _found(state.version, _events, log, conversation.id, state.version)
-    places = await _found(len(conversation.messages), _places, conversation)
-    parents = await _compare_messages(log, conversation, places, before, moment, events, findings)
+    events = await _found(state.version, events_of, log, conversation.id, state.version)
+    ids = await _found(len(conversation.messages), _ids, conversation)
+    there = await _compare_messages(log, conversation, ids, before, moment, events, findings)
     _compare_kept(conversation, events, before > 0, findings)
-    _compare_context(conversation, workspace, state, before > 0, parents, findings)
-    return Compared(state, parents, findings.differences, places.keys())
+    _compare_context(conversation, workspace, state, before > 0, there, findings)
+    return Compared(state, there, findings.differences, ids)
 
 
-def _places(conversation: Conversation) -> dict[UUID, int]:
-    """Where each message stands."""
-    return {message.id: index for index, message in enumerate(conversation.messages)}
+def _ids(conversation: Conversation) -> Ids:
+    return Ids(message.id for message in conversation.messages)
 
 
 async def _found(events: int, find: Callable[[*_Ts], _T], *arguments: *_Ts) -> _T:
@@ -115,19 +100,12 @@ async def _found(events: int, find: Callable[[*_Ts], _T], *arguments: *_Ts) -> _
     return find(*arguments) if events <= EVENTS_AT_ONCE else await anyio.to_thread.run_sync(find, *arguments)
 
 
-def is_ahead(head: UUID | None, current: UUID | None, parents: Mapping[UUID, UUID | None]) -> bool:
-    """Whether a branch that is at ``current`` went on from ``head``."""
-    while current is not None and current != head:
-        current = parents.get(current)
-    return current == head
-
-
 def _compare_context(
     conversation: Conversation,
     workspace: str | None,
     state: ContextState,
     is_later: bool,
-    parents: Mapping[UUID, UUID | None],
+    there: Ancestry,
     findings: Findings,
 ) -> None:
     wanted = workspace or conversation.workspace or (None if is_later else "default")
@@ -150,7 +128,7 @@ def _compare_context(
     for name, head in branches.items():
         current = state.branches.get(name)
         if name not in state.branches or not (
-            current == head or (is_later and is_ahead(head, current, parents))
+            current == head or (is_later and there.is_ahead(head, current))
         ):
             findings.add(None, f"branches/{name}", head, current)
     for name in () if is_later else state.branches.keys() - branches.keys():
@@ -161,14 +139,14 @@ def _compare_context(
 async def _compare_messages(
     log: Turnlog,
     conversation: Conversation,
-    places: dict[UUID, int],
+    ids: Ids,
     before: int,
     moment: Moment,
-    events: _Events,
+    events: Events,
     findings: Findings,
-) -> dict[UUID, UUID | None]:
-    parents: dict[UUID, UUID | None] = {}
-    added: list[UUID] = []
+) -> Ancestry:
+    ancestry = Ancestry()
+    came = array("I")
     cursor: str | None = None
     while True:
         page = await log.queries.messages(
@@ -176,28 +154,29 @@ async def _compare_messages(
         )
         there: list[_There] = []
         for entry in page.items:
-            parents[entry.id] = entry.parent_id
+            ancestry.add(entry.id, entry.parent_id)
             is_new = entry.version > before
-            if is_new:
-                added.append(entry.id)
-            if entry.id in places:
-                there.append(_There(entry.id, is_new, entry.size_bytes or 0))
+            place = ids.place(entry.id)
+            if place is not None:
+                there.append(_There(place, entry.id, is_new, entry.size_bytes or 0))
+                if is_new:
+                    came.append(place)
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
         for some in _portions(there):
-            ids = [one.id for one in some]
-            found = await log.queries.bodies(ids, moment, context_id=conversation.id)
+            wanted = [one.id for one in some]
+            found = await log.queries.bodies(wanted, moment, context_id=conversation.id)
             for one, body in zip(some, found, strict=True):
-                message = conversation.messages[places[one.id]]
+                message = conversation.messages[one.place]
                 await _compare_message(log, message, body, events, one.is_new, findings)
         cursor = page.next_cursor
         if cursor is None:
             break
-    for message_id in places:
-        if message_id not in parents:
+    for message_id in ids:
+        if message_id not in ancestry.ids:
             findings.add(message_id, MISSING, "a message", "no such message")
-    _compare_order(places, added, findings)
-    return parents
+    _compare_order(ids, came, findings)
+    return ancestry
 
 
 def _portions(there: list[_There]) -> Iterator[list[_There]]:
@@ -213,7 +192,7 @@ def _portions(there: list[_There]) -> Iterator[list[_There]]:
         yield portion
 
 
-def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, findings: Findings) -> None:
+def _compare_kept(conversation: Conversation, events: Events, is_later: bool, findings: Findings) -> None:
     """Each fact is there: in the order of the copy that the context came with; later, as the last word."""
     there: Sequence[tuple[str, Json]] = in_force(events.kept) if is_later else events.kept
     if not is_later and len(there) != len(conversation.kept):
@@ -224,37 +203,22 @@ def _compare_kept(conversation: Conversation, events: _Events, is_later: bool, f
             findings.add(owner_of(kept.name, kept.data), f"kept/{number}", kept.data, list(candidates[:1]))
 
 
-def _compare_order(places: dict[UUID, int], added: list[UUID], findings: Findings) -> None:
-    """Those that came with this copy stand in its order."""
-    came = set(added)
-    wanted = [message_id for message_id in places if message_id in came]
-    known = set(wanted)
-    there = [message_id for message_id in added if message_id in known]
-    for index, (expected, found) in enumerate(zip(wanted, there, strict=True)):
-        if expected != found:
+def _compare_order(ids: Ids, came: array[int], findings: Findings) -> None:
+    """Those that came with this copy, by their places in it, stand in its order."""
+    if all(before < after for before, after in pairwise(came)):
+        return
+    for index, (wanted, there) in enumerate(zip(sorted(came), came, strict=True)):
+        if wanted != there:
+            expected, found = ids.at(wanted), ids.at(there)
             findings.add(expected, "order", f"message {index} is {expected}", f"message {index} is {found}")
             return
-
-
-def _events(log: Turnlog, context_id: UUID, version: int) -> _Events:
-    events = _Events({}, Spool(), {}, Spool())
-    for commit in log.store.read_context(context_id, 1, version):
-        for record in commit.records:
-            if isinstance(record, (MessageAppended, StreamStarted)):
-                events.places[record.message_id] = len(events.metadata)
-                events.metadata.append(record.metadata, size_of(record.metadata))
-            elif isinstance(record, StreamFinalized):
-                events.ended_at[record.message_id] = record.occurred_at
-            elif isinstance(record, CustomRecorded):
-                events.kept.append((record.name, record.data), size_of(record.data))
-    return events
 
 
 async def _compare_message(
     log: Turnlog,
     message: Message,
     body: MessageBody,
-    events: _Events,
+    events: Events,
     is_new: bool,
     findings: Findings,
 ) -> None:
@@ -283,7 +247,7 @@ async def _compare_message(
         _compare_parts(message, parts, body, findings)
         if compares_times:
             findings.check(key, "started_at", streamed.started_at, entry.occurred_at)
-            findings.check(key, "completed_at", streamed.completed_at, events.ended_at.get(key))
+            findings.check(key, "completed_at", streamed.completed_at, events.ended_at(key))
         await compare_stream(log, key, streamed, findings, with_times=compares_times)
 
 

@@ -35,26 +35,35 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
                 depth += 1
                 begun = scanned if depth == 1 else begun
             elif character == b"," and depth == 1:
-                yield buffer[begun:end]
-                begun, index = scanned, index + 1
+                element, index = buffer[begun:end], index + 1
+                begun = scanned
+                if len(element) > _BLOCK_BYTES:  # not in memory twice while it is read
+                    buffer, begun, scanned = buffer[scanned:], 0, 0
+                    del mark
+                yield element
+                del element
             elif character in (b"]", b"}"):
                 depth -= 1
                 if depth == 0:
-                    if index or buffer[begun:end].strip():
-                        yield buffer[begun:end]
-                    if buffer[scanned:].strip() or file.read(_BLOCK_BYTES).strip():
+                    element, buffer = buffer[begun:end], buffer[scanned:]
+                    del mark
+                    if index or element.strip():
+                        yield element
+                    if buffer.strip() or file.read(_BLOCK_BYTES).strip():
                         raise Unreadable(path, "not_json", "there is more after the array's end")
                     return
         else:
             scanned = len(buffer)
-        if len(buffer) - begun > ELEMENT_BYTES_MAX:
+        waiting = len(buffer) - begun
+        if waiting > ELEMENT_BYTES_MAX:
             reason = f"it has more than {ELEMENT_BYTES_MAX:,} bytes"
             raise Unreadable(path, "element_too_large", reason, f"$[{index}]")
         # The more is waiting the more is read, so that a long text is not scanned anew for every block.
-        block = file.read(max(_BLOCK_BYTES, len(buffer) - begun))
+        block = file.read(max(_BLOCK_BYTES, min(waiting, ELEMENT_BYTES_MAX + 1 - waiting)))
         if not block:
             raise Unreadable(path, "truncated", "the array has no end", f"$[{index}]")
         buffer, begun, scanned = buffer[begun:] + block, 0, scanned - begun
+        del block
 
 
 def _beginning(file: BinaryIO, path: str) -> bytes:
