@@ -16,11 +16,11 @@ import lmdb
 import msgspec
 import zstandard
 
-from eventstore import body, frame, keys
+from eventstore import body, frame, keys, process
 from eventstore.body import Prepared
 from eventstore.commits import ANY, EXISTS, Append, Committed
 from eventstore.context import OpenStream, WriteModel, evolve, evolve_chunks
-from eventstore.errors import Refused, WrongExpectedVersion
+from eventstore.errors import Refused, TurnlogError, WrongExpectedVersion
 from eventstore.events import (
     MILESTONE_STREAMS_MIN,
     MILESTONE_VERSIONS,
@@ -74,6 +74,17 @@ class Appender:
             self.head = self._log.head(txn)
             self._filing.forget(txn)
         self._position, self._recorded_at, self._chain, _ = self.head
+
+    def let_go(self) -> bool:
+        """Give back the pages of a large transaction, which LMDB keeps; whether the log is open again."""
+        try:
+            self._log.reopen()
+            self.forget()
+        except (lmdb.Error, TurnlogError):
+            return False
+        finally:
+            process.trim()
+        return True
 
     def begin(self, txn: lmdb.Transaction) -> None:
         """Read the clock for the appends of a transaction; if it went backwards, time stands still."""

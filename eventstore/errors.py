@@ -5,6 +5,7 @@ Every code maps here, and only here, to an exit code, an HTTP status and a hint 
 
 from __future__ import annotations
 
+import traceback
 from typing import Final, NamedTuple, Self
 
 
@@ -195,3 +196,9 @@ class Damaged(TurnlogError):
 def reason_of(error: OSError) -> str:
     """Why the system refuses, in its own words; not Python's, which begin with a number."""
     return error.strerror or type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """Where it was raised; a whole traceback may show the locals around it, and those hold messages."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"

@@ -12,6 +12,7 @@ import os
 from typing import Final
 
 _MALLOPT: Final = getattr(ctypes.CDLL(None), "mallopt", None)
+_MALLOC_TRIM: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 _MALLOC: Final = ((-1, 128 * 1024), (-3, 256 * 1024), (-8, 2))
 """For malloc of glibc, as its malloc.h numbers them: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD and M_ARENA_MAX. Left
 alone it keeps what large values took, up to 32 MiB each, and in a place of its own for each thread."""
@@ -30,6 +31,12 @@ def spare() -> None:
     if _MALLOPT is not None:
         for option, value in _MALLOC:
             _MALLOPT(option, value)
+
+
+def trim() -> None:
+    """Give back what lies between things that are still used: some milliseconds."""
+    if _MALLOC_TRIM is not None:
+        _MALLOC_TRIM(0)
 
 
 def _forked() -> None:

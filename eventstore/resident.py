@@ -56,6 +56,7 @@ class Mapped:
         self._read = 0
         if process.spares and mapped_bytes() > RESIDENT_BYTES_MAX:
             self.give_back()
+            process.trim()
 
     def give_back(self) -> None:
         """Unmap what is resident of the file; it is mapped again where it is read. As ``touched``."""

@@ -8,6 +8,7 @@ import pickle
 import tempfile
 import weakref
 from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO, FileIO
@@ -22,6 +23,9 @@ HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 
 VALUE_BYTES: Final = 512
 """What a value takes in memory beside its encoded bytes: objects, of which a small one has several."""
+
+_BLOCK_BYTES: Final = 64 * 1024
+"""Values that stand together in the file, by what they take in memory, roughly: a hundred small ones."""
 
 _PIECE_BYTES: Final = 1024 * 1024
 _MEMORY: Final = "/tmp"  # noqa: S108 -- nothing is made there
@@ -79,30 +83,28 @@ def chosen(of: Sequence[T], places: Sequence[int]) -> Sequence[T]:
 class Spool(_Lazy[T]):
     """Values that are appended, and are in memory while they are few.
 
-    One thread appends; then any may read, which raises ``Unavailable`` where the file cannot be read. As a
-    pickle it has nothing of what is in its file: that is sent and received behind it. ``ends``: where each
-    value ends that is to be received.
+    One thread appends; then any may read, which raises ``Unavailable`` where the file cannot be read. In the
+    file they stand in blocks, since neighbours are asked for one after the other: a block that is not large
+    stays in memory until another is read. As a pickle it has nothing of what is in its file: that is sent and
+    received behind it. ``firsts`` and ``ends``: where each block begins and ends that is to be received.
     """
 
-    def __init__(self, ends: array[int] | None = None) -> None:
+    def __init__(self, firsts: array[int] | None = None, ends: array[int] | None = None) -> None:
         self._held: list[T] = []
+        self._sizes: list[int] = []
         self._bytes = 0
         self._file: FileIO | None = None
+        self._firsts = array("Q", [0]) if firsts is None else firsts
         self._ends = array("Q", [0]) if ends is None else ends
+        self._last: tuple[int, list[T]] = (-1, [])
 
     def append(self, value: T, size: int) -> None:
         """Add a value that takes so many bytes encoded. Raises ``Unavailable`` (``spool_failed``)."""
+        self._held.append(value)
+        self._sizes.append(VALUE_BYTES + size)
         self._bytes += VALUE_BYTES + size
-        if self._file is None:
-            self._held.append(value)
-            if self._bytes <= HELD_BYTES_MAX:
-                return
-            self._file = self._opened()
-            some, self._held = self._held, []
-        else:
-            some = [value]
-        for one in some:
-            self._ends.append(self._ends[-1] + _write(self._file, pickled(one)))
+        if self._bytes > (HELD_BYTES_MAX if self._file is None else _BLOCK_BYTES):
+            self._store()
 
     def extend(self, values: Iterable[tuple[T, int]]) -> None:
         """Append values, each with the bytes that it takes."""
@@ -114,7 +116,7 @@ class Spool(_Lazy[T]):
         return tuple(self._held) if self._file is None else self
 
     def send(self, to: BinaryIO) -> None:
-        """Write what is in its file."""
+        """Write what is in its file, after its pickle."""
         for begin in range(0, self._ends[-1], _PIECE_BYTES):
             to.write(self._read(begin, min(begin + _PIECE_BYTES, self._ends[-1])))
 
@@ -128,6 +130,23 @@ class Spool(_Lazy[T]):
                 raise EOFError
             left -= _write(self._file, some)
 
+    def _store(self) -> None:
+        """Put what is held into the file, in blocks: a large value has one for itself."""
+        if self._file is None:
+            self._file = self._opened()
+        begin = size = 0
+        for place, one in enumerate(self._sizes):
+            if place > begin and size + one > _BLOCK_BYTES:
+                self._store_block(self._file, self._held[begin:place])
+                begin, size = place, 0
+            size += one
+        self._store_block(self._file, self._held[begin:])
+        self._held, self._sizes, self._bytes = [], [], 0
+
+    def _store_block(self, file: FileIO, block: list[T]) -> None:
+        self._ends.append(self._ends[-1] + _write(file, pickled(block)))
+        self._firsts.append(self._firsts[-1] + len(block))
+
     def _opened(self) -> FileIO:
         try:
             file = _temporary()
@@ -137,10 +156,17 @@ class Spool(_Lazy[T]):
         return file
 
     def _at(self, index: int) -> T:
-        if self._file is None:
-            return self._held[index]
-        some = self._read(self._ends[index], self._ends[index + 1])
-        return pickle.loads(some)  # noqa: S301 -- of our own file
+        stored = self._firsts[-1]
+        if index >= stored:
+            return self._held[index - stored]
+        block = bisect_right(self._firsts, index) - 1
+        number, values = self._last
+        if number != block:
+            some = self._read(self._ends[block], self._ends[block + 1])
+            values = cast("list[T]", pickle.loads(some))  # noqa: S301 -- of our own file
+            if len(some) <= _PIECE_BYTES:
+                self._last = block, values
+        return values[index - self._firsts[block]]
 
     def _read(self, begin: int, end: int) -> bytes:
         assert self._file is not None, "what is in memory is not read"
@@ -153,11 +179,13 @@ class Spool(_Lazy[T]):
             raise _failed(error) from error
 
     def __len__(self) -> int:
-        return len(self._held) if self._file is None else len(self._ends) - 1
+        return self._firsts[-1] + len(self._held)
 
     def __reduce__(self) -> tuple[Any, ...]:
         assert self._file is not None, "what is in memory goes as a tuple"
-        return Spool, (self._ends,)
+        if self._held:
+            self._store()
+        return Spool, (self._firsts, self._ends)
 
 
 def _temporary() -> FileIO:
@@ -185,7 +213,7 @@ def _failed(error: OSError) -> Unavailable:
 def pickled(value: object) -> bytes:
     """A value as a pickle."""
     to = BytesIO()
-    pickle_into(to, value, is_long=True)
+    pickle_into(to, value, is_long=False)
     return to.getvalue()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Final, TypeAlias
@@ -22,14 +21,15 @@ import lmdb
 import msgspec
 import structlog
 
-from eventstore import keys
+from eventstore import keys, process
 from eventstore.append import Appender
 from eventstore.commits import Committed
 from eventstore.disk import Disk
 from eventstore.environment import translate
-from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable, reason_of
+from eventstore.errors import OutcomeUnknown, TurnlogError, Unavailable, place_of, reason_of
 from eventstore.events import ALL_BITS, MILESTONES
 from eventstore.inbox import Inbox
+from eventstore.limits import TRANSACTION_BYTES_MAX
 from eventstore.log import Log
 from eventstore.request import Request
 from eventstore.stored import Head
@@ -133,7 +133,7 @@ class Writer:
         unknown = OutcomeUnknown("outcome_unknown", "the commit may or may not have happened")
         self._deliver(batch, [unknown.copy() for _ in batch], self._durable)
         with suppress(Exception):  # a logger that fails may be why this is called
-            _logger.error("writer_failed", error=type(error).__name__, at=_place(error))
+            _logger.error("writer_failed", error=type(error).__name__, at=place_of(error))
 
     def _commit(self, batch: list[Request]) -> None:
         """One transaction for the batch. Every request gets an outcome."""
@@ -169,6 +169,8 @@ class Writer:
         else:
             self._durable = self._appender.head
             self._log.mapped.look()  # a page of each index is read to be changed, whatever a commit takes
+            if process.spares and sum(request.bytes for request in batch) > TRANSACTION_BYTES_MAX:
+                self._suspect |= not self._appender.let_go()
         self._answer(batch, outcomes)
         self._tell(before)
 
@@ -194,7 +196,7 @@ class Writer:
                 self._commit([request])
             return
         if not isinstance(error, lmdb.Error):
-            _logger.error("append_failed", error=type(error).__name__, at=_place(error))
+            _logger.error("append_failed", error=type(error).__name__, at=place_of(error))
             refusal = Unavailable(
                 "append_failed", f"nothing was written: {type(error).__name__} in the store"
             )
@@ -226,7 +228,7 @@ class Writer:
             try:
                 listener(after, position, kinds)
             except Exception as error:
-                _logger.error("listener_failed", error=type(error).__name__, at=_place(error))
+                _logger.error("listener_failed", error=type(error).__name__, at=place_of(error))
 
     def _check_ready(self) -> None:
         """Refuse to write to a log that needs recovery, lost its file, or is about to fill its disk."""
@@ -312,9 +314,3 @@ def _positions(outcome: Outcome) -> list[int]:
     """Where the commits of an outcome are."""
     committed = [outcome] if isinstance(outcome, Committed) else outcome
     return [] if isinstance(committed, Exception) else [each.position for each in committed]
-
-
-def _place(error: BaseException) -> str:
-    """Where it was raised; a whole traceback may show the locals around it, and those hold messages."""
-    frames = traceback.extract_tb(error.__traceback__)
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "unknown"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 from contextlib import aclosing
-from typing import Final
 from uuid import UUID
 
 import anyio
@@ -39,16 +38,13 @@ from projections.diff import diff
 from projections.entries import Seen, entry_of, seen
 from projections.history import history
 from projections.layout import U64_MAX, VERSION_BYTES, version_in
-from projections.pages import PAGE_ITEMS_MAX, decode_cursor
+from projections.pages import BODIES_AT_ONCE, PAGE_ITEMS_MAX, decode_cursor
 from projections.replay import MonotonicClock, Pace, Sleep, replay
 from projections.runner import Runner
 from projections.snapshot import Snapshot, message_not_found
 from projections.statistics import Tally
 from projections.timetravel import NOW, Lineage, Moment, Resolved, state_at
 from projections.views import Views
-
-BODIES_AT_ONCE: Final = 32
-"""Bodies that are read in one look at the log, a millisecond of short ones."""
 
 
 class Queries:

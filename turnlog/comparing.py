@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Refused
-from projections.pages import PAGE_ITEMS_MAX
+from projections.pages import PAGE_ITEMS_MAX, portions
 from turnlog.facade import Turnlog, open_turnlog
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -65,9 +65,12 @@ async def _compare_context(logs: list[Turnlog], context_id: UUID) -> int:
             for log in logs
         ]
         _check_equal(pages, f"the messages of context {context_id}")
+        for some in portions(pages[0].items, lambda entry: entry.size_bytes or 0):
+            ids = [entry.id for entry in some]
+            bodies = [await log.queries.bodies(ids, context_id=context_id) for log in logs]
+            for message_id, *answers in zip(ids, *bodies, strict=True):
+                _check_equal(answers, f"message {message_id} of context {context_id}")
         for entry in pages[0].items:
-            bodies = [await log.queries.body(entry.id, context_id=context_id) for log in logs]
-            _check_equal(bodies, f"message {entry.id} of context {context_id}")
             if entry.streamed:
                 timelines = [await log.queries.timeline(entry.id) for log in logs]
                 _check_equal(timelines, f"the stream of message {entry.id} of context {context_id}")

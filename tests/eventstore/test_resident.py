@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from eventstore import process, resident
+from eventstore import process, resident, writer
+from eventstore.commits import Append, Committed
 from eventstore.content import TextPart
+from eventstore.errors import Refused, Unavailable
 from eventstore.events import ContextCreated, MessageAppended
 from eventstore.resident import Mapped
 from eventstore.store import EventStore
@@ -143,3 +145,47 @@ def test_a_process_that_spares_gives_back_what_large_values_took() -> None:
     )
     assert spared < 10 * 1024 + 25 * 1024
     assert kept > 70 * 1024, "nothing of it would be kept anyway"
+
+
+async def together(store: EventStore, first: int) -> list[Committed]:
+    """Ten commits that become visible together."""
+    messages = [MessageAppended(UUID(int=first + n), "user", (TextPart("x" * 1_000),)) for n in range(10)]
+    return await store.append_together([Append(A, (message,)) for message in messages])
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_the_pages_of_a_large_transaction_are_given_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    monkeypatch.setattr(writer, "TRANSACTION_BYTES_MAX", 5_000)
+    async with await EventStore.open(tmp_path, free_bytes_low=0) as store:
+        await store.append(A, [ContextCreated()])
+        before, reopen = store.log.env, store.log.reopen
+
+        def fail_once() -> None:
+            monkeypatch.setattr(store.log, "reopen", reopen)
+            raise Unavailable("storage_failed", "it does not open")
+
+        if fails:
+            monkeypatch.setattr(store.log, "reopen", fail_once)
+        assert [one.position for one in await together(store, 1)] == [*range(2, 12)]
+        assert (store.log.env is before) is fails
+        # What comes next finds all that was there: ids that are taken, the version, the head.
+        with pytest.raises(Refused):
+            await store.append(A, [MessageAppended(UUID(int=3), "user")])
+        assert (
+            await store.append(A, [MessageAppended(UUID(int=99), "user")], expected_version=11)
+        ).position == 12
+        assert store.log.env is not before
+        assert [commit.position for commit in store.read()] == [*range(1, 13)]
+        assert store.statistics().recoveries == int(fails)
+
+
+async def test_a_service_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "spares", False)
+    monkeypatch.setattr(writer, "TRANSACTION_BYTES_MAX", 5_000)
+    async with await EventStore.open(tmp_path, free_bytes_low=0) as store:
+        await store.append(A, [ContextCreated()])
+        before = store.log.env
+        await together(store, 1)
+        assert store.log.env is before

@@ -12,10 +12,12 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from eventstore import spool
 from eventstore.errors import Unavailable
-from eventstore.spool import HELD_BYTES_MAX, VALUE_BYTES, Spool, View, chosen
+from eventstore.spool import HELD_BYTES_MAX, VALUE_BYTES, Spool, View, chosen, pickle_into
 
 LARGE = HELD_BYTES_MAX // 4 - VALUE_BYTES
 
@@ -152,3 +154,30 @@ def test_where_the_disks_folder_is_not_there_the_other_serves(
     monkeypatch.setattr(spool, "_MEMORY", str(tmp_path))
     monkeypatch.setattr(spool, "_DISK", str(tmp_path / "nowhere"))
     assert list(spooled(["x"] * 5, LARGE)) == ["x"] * 5
+
+
+@given(
+    sizes=st.lists(st.sampled_from([0, 100, 70_000, 2_000_000]), max_size=60),
+    held=st.sampled_from([0, 5_000, HELD_BYTES_MAX]),
+    order=st.lists(st.integers(0, 59), max_size=30),
+)
+def test_blocks_hold_what_was_appended(sizes: list[int], held: int, order: list[int]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(spool, "HELD_BYTES_MAX", held)
+        made = Spool[tuple[int, str]]()
+        values = [(number, "x" * (size // 100)) for number, size in enumerate(sizes)]
+        for number, (value, size) in enumerate(zip(values, sizes, strict=True)):
+            made.append(value, size)
+            assert made[number] == value
+            assert len(made) == number + 1
+    assert made == values
+    assert [made[n] for n in order if n < len(values)] == [values[n] for n in order if n < len(values)]
+    if not isinstance(settled := made.settled(), tuple):
+        sent = io.BytesIO()
+        pickle_into(sent, settled, is_long=True)
+        made.send(sent)
+        sent.seek(0)
+        received = pickle.load(sent)
+        received.receive(sent)
+        assert received == values
+        assert sent.read() == b""

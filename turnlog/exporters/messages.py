@@ -10,8 +10,7 @@ from uuid import UUID
 from eventstore.content import Json, Part, TextPart
 from eventstore.events import ChunkReceived, MessageAppended, StreamFinalized, StreamStarted
 from projections.answers import ContextState, MessageBody, MessageEntry
-from projections.pages import PAGE_ITEMS_MAX
-from projections.queries import BODIES_AT_ONCE
+from projections.pages import BODIES_AT_ONCE, PAGE_ITEMS_MAX
 from projections.timetravel import AtPosition
 from turnlog.exporters.restoring import Restoring
 from turnlog.facade import Turnlog

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple, TypeVar, TypeVarTuple
 from uuid import UUID
@@ -15,6 +15,7 @@ from eventstore.content import Json, Part, TextPart
 from eventstore.limits import EVENTS_AT_ONCE
 from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
+from projections.pages import portions
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message
@@ -33,10 +34,6 @@ from turnlog.importers.job.streams import compare_stream
 from turnlog.importers.source.kept import in_force, owner_of
 
 PAGE_MESSAGES: Final = 250
-
-BODIES: Final = 32
-BODIES_BYTES: Final = 4 * 1024 * 1024
-"""Bodies that are in memory at once, beside those of the source: at least one."""
 
 _T = TypeVar("_T")
 _Ts = TypeVarTuple("_Ts")
@@ -163,7 +160,7 @@ async def _compare_messages(
                     came.append(place)
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
-        for some in _portions(there):
+        for some in portions(there, lambda one: one.bytes):
             wanted = [one.id for one in some]
             found = await log.queries.bodies(wanted, moment, context_id=conversation.id)
             for one, body in zip(some, found, strict=True):
@@ -177,19 +174,6 @@ async def _compare_messages(
             findings.add(message_id, MISSING, "a message", "no such message")
     _compare_order(ids, came, findings)
     return ancestry
-
-
-def _portions(there: list[_There]) -> Iterator[list[_There]]:
-    portion: list[_There] = []
-    size = 0
-    for each in there:
-        if portion and (len(portion) == BODIES or size + each.bytes > BODIES_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(each)
-        size += each.bytes
-    if portion:
-        yield portion
 
 
 def _compare_kept(conversation: Conversation, events: Events, is_later: bool, findings: Findings) -> None:
