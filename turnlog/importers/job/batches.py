@@ -169,7 +169,8 @@ async def _prepare_later(log: Turnlog, work: _Work, digest: str, version: int, s
     work.explained = await explained(log, conversation, compared)
     compared = compared._replace(differences=work.unexplained(compared))
     work.plan = await _found(work, partial(plan_later, conversation, digest, compared, settings.run))
-    work.compared = compared
+    if work.plan is None:  # else all is compared again, and a long one need not be known twice
+        work.compared = compared
     work.before, work.version = version, version
 
 

@@ -16,8 +16,11 @@ SHOWN_CHARACTERS: Final = 60
 MISSING: Final = "message"
 """The field of a difference that says: the message is not there, or should not be."""
 
+_MISSING: Final = ('"a message"', '"no such message"')
+"""What is expected and what is found, as JSON."""
 
-class Difference(msgspec.Struct, frozen=True):
+
+class Difference(msgspec.Struct, frozen=True, gc=False):
     """What is not as the source has it. ``field``: a name, or a path such as ``chunks/17/delta``."""
 
     context_id: UUID
@@ -38,6 +41,10 @@ class Findings:
         """Note a difference."""
         shown = (_shown(expected, found), _shown(found, expected))
         self.differences.append(Difference(self.context_id, message_id, field, *shown))
+
+    def missing(self, message_id: UUID) -> None:
+        """Note that a message is not there. A later copy may bring many: the words are the same objects."""
+        self.differences.append(Difference(self.context_id, message_id, MISSING, *_MISSING))
 
     def check(self, message_id: UUID | None, field: str, expected: Json, found: Json) -> None:
         """Note a difference, unless both are one JSON value."""

@@ -171,7 +171,7 @@ async def _compare_messages(
             break
     for message_id in ids:
         if message_id not in ancestry.ids:
-            findings.add(message_id, MISSING, "a message", "no such message")
+            findings.missing(message_id)
     _compare_order(ids, came, findings)
     return ancestry
 
