@@ -66,6 +66,12 @@ async def test_a_fault_is_told_as_of_the_whole(value: Any, packed: bool, data: s
     assert await outcome(decode(bytes(body), 8, packed=packed)) == expected
 
 
+@pytest.mark.parametrize("blank", [b"\x0b", b"\x0c"])
+async def test_what_only_python_takes_for_blank_is_none(blank: bytes) -> None:
+    body = blank + b'[1, "and so it goes on", 3]'
+    assert (await outcome(decode(body, 8, packed=False)))[0] == "DecodeError"
+
+
 async def test_names_that_are_no_text() -> None:
     body = msgspec.msgpack.encode({1: ["a long enough text", 2], 3: None})
     assert await decode(body, 8, packed=True) == {1: ["a long enough text", 2], 3: None}

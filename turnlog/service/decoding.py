@@ -21,6 +21,9 @@ LONG_BYTES: Final = 256 * 1024
 _PIECE_BYTES: Final = 32 * 1024
 """What of a long one is decoded at once, but for a longer single value."""
 
+_BLANKS: Final = b" \t\n\r"
+"""What JSON takes for blank: less than Python does."""
+
 _LEVELS: Final = 3
 """Lists and objects that are opened for their values: each is passed over once before."""
 
@@ -82,7 +85,7 @@ def too_deep(most: int) -> Refused:
 
 def _long(body: bytes, most: int, form: _Form) -> Any:
     try:
-        return _opened(body.lstrip() if form is _JSON else body, most, form, _LEVELS)
+        return _opened(body.lstrip(_BLANKS) if form is _JSON else body, most, form, _LEVELS)
     except Refused:
         raise too_deep(most) from None  # of the body, not of what was inside
     except _FAULTS:
