@@ -24,8 +24,21 @@ from eventstore.stored import stored_commit
 _model_decoder: Final = msgspec.msgpack.Decoder(WriteModel)
 
 
-def check_entries(log: Log, txn: lmdb.Transaction, commit: Commit) -> Iterator[Finding]:
-    """Every index entry that follows from a commit is there and says what it must."""
+class Entries:
+    """Index entries as they are in ``txn``: how many of each index no commit was seen to lead to."""
+
+    def __init__(self, log: Log, txn: lmdb.Transaction) -> None:
+        self.indexed: int = log.head(txn).indexed
+        self.left: dict[bytes, int] = {name: txn.stat(log.databases[name])["entries"] for name in _LEADS}
+
+    def found(self, name: bytes, position: int) -> None:
+        """An entry of the commit at a position is right."""
+        if name != keys.BY_CONTEXT or position <= self.indexed:  # else it was stored since
+            self.left[name] -= 1
+
+
+def check_entries(log: Log, txn: lmdb.Transaction, commit: Commit, entries: Entries) -> Iterator[Finding]:
+    """Every index entry that follows from a commit is there and says what it must; ``entries`` hear of it."""
     indexed = log.head(txn).indexed
     for name, key, value in _entries_of(commit):
         if name == keys.BY_CONTEXT and commit.position > indexed:
@@ -41,6 +54,8 @@ def check_entries(log: Log, txn: lmdb.Transaction, commit: Commit) -> Iterator[F
                 f"its entry in {name.decode()} {what}",
                 {"index": name.decode(), "key": key.hex()},
             )
+        else:
+            entries.found(name, commit.position)
 
 
 def _entries_of(commit: Commit) -> Iterator[tuple[bytes, bytes, bytes]]:
@@ -106,10 +121,15 @@ def _key_pages(log: Log, name: bytes) -> Iterator[list[bytes]]:
         start = page[-1] + b"\0"
 
 
-def surplus_entries(log: Log) -> Iterator[Finding]:
-    """Index entries that follow from no commit. Those that lead to a damaged one are found with it."""
-    for name in _LEADS:
-        yield from _surplus(log, name)
+def surplus_entries(log: Log, entries: Entries) -> Iterator[Finding]:
+    """Index entries that follow from no commit. Those that lead to a damaged one are found with it.
+
+    ``entries`` have heard of all that follow from commits. An index of which none is left has no other; to
+    look at each would decode its commit once for every message in it.
+    """
+    for name, left in entries.left.items():
+        if left:
+            yield from _surplus(log, name)
 
 
 def _surplus(log: Log, name: bytes) -> Iterator[Finding]:

@@ -19,7 +19,7 @@ import zstandard
 
 from eventstore import frame, keys
 from eventstore.commits import Commit
-from eventstore.derived import check_entries, check_snapshots, surplus_entries
+from eventstore.derived import Entries, check_entries, check_snapshots, surplus_entries
 from eventstore.errors import Damaged
 from eventstore.events import ChunkRun, kinds_of
 from eventstore.findings import Finding
@@ -39,7 +39,7 @@ def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Ite
     """
     try:
         with log.reading() as txn:
-            head, last = log.head(txn), _last_position(log, txn)
+            head, last, entries = log.head(txn), _last_position(log, txn), Entries(log, txn)
     except Damaged as error:
         yield Finding("head_unreadable", None, error.message, error.fields)
         return
@@ -50,14 +50,14 @@ def verify(log: Log, after: int = 0, *, progress: Progress | None = None) -> Ite
             f"there are commits up to {last}, but the head is {head.position}",
             {"head": head.position},
         )
-    walk = _Walk(log, after, head)
+    walk = _Walk(log, after, head, entries)
     while not walk.ended:
         yield from walk.page()
         if progress is not None:
             progress(walk.position)
     if after == 0:
         yield from walk.at_the_end()
-        yield from surplus_entries(log)
+        yield from surplus_entries(log, entries)
         yield from check_snapshots(log)
 
 
@@ -73,12 +73,13 @@ def _last_position(log: Log, txn: lmdb.Transaction) -> int:
 class _Walk:
     """The commits in order. ``position``: up to where they are checked; ``ended``: that is the head."""
 
-    def __init__(self, log: Log, after: int, head: Head) -> None:
+    def __init__(self, log: Log, after: int, head: Head, entries: Entries) -> None:
         self.position = min(after, head.position)
         self.ended = False
         self._next_key = keys.pack_u64(self.position + 1) if self.position else b""
         self._log = log
         self._head = head
+        self._entries = entries
         self._chain = GENESIS
         self._decompressor = zstandard.ZstdDecompressor()
         with log.reading() as txn:
@@ -141,7 +142,7 @@ class _Walk:
             )
         yield from _check_group(commit, before)
         yield from _check_predecessor(self._log, txn, commit)
-        yield from check_entries(self._log, txn, commit)
+        yield from check_entries(self._log, txn, commit, self._entries)
 
     def at_the_end(self) -> Iterator[Finding]:
         """Hold the head against the commits that were read."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tracemalloc
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from samples import C, D, M, S, chunks, ident, message
 from verified import COMMITS, found, the
 
 from eventstore import body, frame, keys
-from eventstore.commits import Append, pack
+from eventstore.commits import Append, Commit, pack
 from eventstore.context import WriteModel
 from eventstore.events import ContextCreated, StreamStarted
 from eventstore.log import Log
@@ -90,6 +91,50 @@ async def test_surplus_entries_are_found_on_every_page(sound: Log, monkeypatch: 
     for number in range(0x1000, 0x1014):
         overwrite(sound, keys.MESSAGES, ident(number).bytes, keys.message_value(C.bytes, 1, False))
     assert found(sound) == [("index_surplus", None)] * 20
+
+
+async def test_of_a_sound_index_each_commit_is_decoded_once(
+    sound: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    decode = frame.decode_checked
+
+    def no_snapshots(log: Log) -> tuple[()]:
+        del log
+        return ()  # they are folded of all commits once more
+
+    def counted(position: int, *given: Any) -> Commit:
+        decoded.append(position)
+        return decode(position, *given)
+
+    monkeypatch.setattr(frame, "decode_checked", counted)
+    monkeypatch.setattr("eventstore.verify.check_snapshots", no_snapshots)
+    assert found(sound) == []
+    assert decoded == [*range(1, COMMITS + 1)]
+
+
+async def test_a_surplus_entry_is_found_while_others_are_stored(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One entry too many, and one that is stored after the log was begun to be looked at."""
+    monkeypatch.setattr("eventstore.verify.PAGE_COMMITS", 1)
+    async with await EventStore.open(data_dir) as store:
+        for number in range(2):
+            await store.append(ident(number + 1), [ContextCreated()])
+    async with await EventStore.open(data_dir) as store:
+        await store.append(ident(3), [ContextCreated()])
+        log = store.log
+        with log.reading() as txn:
+            assert log.head(txn).indexed == 2
+        overwrite(log, keys.BY_CONTEXT, b"strange", b"strange")
+
+        def store_more(position: int) -> None:
+            if position == 1:
+                overwrite(log, keys.BY_CONTEXT, keys.context_version(ident(3).bytes, 1), keys.pack_u64(3))
+                with log.env.begin(write=True) as txn:
+                    txn.put(keys.HEAD, keys.head_value(*log.head(txn)._replace(indexed=3)))
+
+        assert [f.code for f in verify(log, progress=store_more)] == ["index_surplus"]
 
 
 async def test_a_damaged_commit_does_not_make_its_index_entries_surplus(sound: Log) -> None:
