@@ -218,7 +218,7 @@ class Following:
             divided = [track for track in lane if not track.failure and self._is_divided(track.position)]
             self._stage(divided)
             lane = [track for track in lane if track not in divided]
-        if any(t.rows.changed or not t.failure_saved or t.position - t.saved >= behind for t in lane):
+        if any(self._is_to_be_saved(track, behind) for track in lane):
             with self._books.writing() as change:
                 for track in lane:
                     name = track.projection.name
@@ -235,6 +235,11 @@ class Following:
                 track.failure_saved = True
         for track in lane:
             track.applied = track.position
+
+    def _is_to_be_saved(self, track: Track, behind: int) -> bool:
+        staged = self._books.entry(track.projection.name).generation(track.number).staged
+        is_changed = track.rows.changed or staged == "hidden"
+        return is_changed or not track.failure_saved or track.position - track.saved >= behind
 
     def _stage(self, lane: list[Track]) -> None:
         """Put the rows of a lane aside if they are many, once others that were staged are moved."""

@@ -14,7 +14,7 @@ from eventstore.commits import Commit
 from eventstore.errors import Unavailable
 from eventstore.events import ALL_BITS
 from eventstore.store import EventStore
-from projections import following, runner
+from projections import bookkeeping, following, runner
 from projections.contexts import Contexts
 from projections.messages import Messages
 from projections.projection import Past, Projection, Rows
@@ -73,9 +73,11 @@ def retry_at_once() -> None:
 
 
 def short_steps() -> None:
-    """Let a step of the views' runner end after a few commits, wherever that is."""
+    """Let a step of the views' runner end after a few commits, wherever, and stage and move few rows."""
     following.PAGE_COMMITS = 5  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
     following.STEP_SECONDS = 0.0  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
+    following.STAGED_BYTES = 2_000  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
+    bookkeeping.ROWS_MOVED = 20  # pyright: ignore[reportConstantRedefinition] -- a constant to everybody else
 
 
 async def caught_up(all_open: Opened) -> None:

@@ -19,6 +19,7 @@ from jobs import run, undone
 import turnlog
 from eventstore import spool
 from eventstore.spool import HELD_BYTES_MAX, Spool
+from projections import following
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message
 from turnlog.importers.detecting import FORMATS
@@ -43,8 +44,9 @@ async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
 
 @pytest.fixture
 def in_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every conversation is a long one."""
+    """Every conversation is a long one, whose rows in the views are staged."""
     monkeypatch.setattr(spool, "HELD_BYTES_MAX", -1)
+    monkeypatch.setattr(following, "STAGED_BYTES", 1)
 
 
 def batches_of(folder: Path) -> list[Batch]:

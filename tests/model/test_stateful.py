@@ -113,6 +113,7 @@ class TurnlogMachine(RuleBasedStateMachine):
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr(following, "PAGE_COMMITS", 2)
         self.patches.setattr(following, "STEP_SECONDS", 0.0)  # so that steps end wherever they can
+        self.patches.setattr(following, "STAGED_BYTES", 2_000)  # and what stands together is staged
         self.stored: set[int] = set()
         self.patches.setattr(Change, "save", self.saving(Change.save))
         self.log: Turnlog = self.run(self._open())

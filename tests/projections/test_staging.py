@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,12 @@ import lmdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from witness import EVERYTHING, Journal, Steps, damage, fill, ident, opened, oracle, rows_of
+from msgspec.structs import replace
+from witness import CONTEXT, EVERYTHING, Journal, Steps, fill, ident, opened, oracle, rows_of
 
 from eventstore.commits import Append
-from eventstore.errors import Damaged, Unavailable
-from eventstore.events import ContextCreated, CustomRecorded
+from eventstore.errors import Unavailable
+from eventstore.events import BITS, ContextCreated, CustomRecorded, MessageAppended
 from eventstore.store import EventStore
 from projections import bookkeeping, following
 from projections.bookkeeping import Bookkeeping
@@ -25,6 +27,8 @@ from projections.views import Views
 
 GROUP: Final = range(4, 44)
 """The positions of the commits that stand together; four of one event come before, and four after."""
+
+JOURNAL: Final = Journal()
 
 ROWS_BYTES: Final = 2_000
 """Some four commits."""
@@ -58,8 +62,8 @@ async def filled(store: EventStore) -> None:
     await fill(store, 4)
 
 
-def live(books: Bookkeeping, name: str = "journal") -> Generation:
-    found = books.entry(name).live
+def live(books: Bookkeeping) -> Generation:
+    found = books.entry("journal").live
     assert found is not None
     return found
 
@@ -77,6 +81,17 @@ def until(steps: Steps, staged: str) -> None:
         assert steps.step()
 
 
+@asynccontextmanager
+async def staging(data_dir: Path, staged: str) -> AsyncGenerator[tuple[EventStore, Views, Steps]]:
+    """A store and its views, where rows of the group are hidden, or shown."""
+    async with opened(data_dir, [JOURNAL]) as (store, views):
+        steps = Steps(store, views, tick=1.0)  # every page ends a step
+        steps.step()
+        await filled(store)
+        until(steps, staged)
+        yield store, views, steps
+
+
 def states(steps: Steps) -> Iterator[str]:
     """After each step, what is staged."""
     while steps.step():
@@ -85,8 +100,7 @@ def states(steps: Steps) -> Iterator[str]:
 
 
 async def test_readers_see_none_of_them_or_all(data_dir: Path) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views, tick=1.0)  # every page ends a step
         steps.step()
         await filled(store)
@@ -96,15 +110,14 @@ async def test_readers_see_none_of_them_or_all(data_dir: Path) -> None:
             track = steps.following.tracks[0]
             assert track.applied not in GROUP[:-1]
             assert track.rows.bytes < 2 * ROWS_BYTES
-            assert rows_of(views, journal) == oracle(store, journal, track.applied)
+            assert rows_of(views, JOURNAL) == oracle(store, JOURNAL, track.applied)
         assert [*dict.fromkeys(seen)] == ["none", "hidden", "shown"]
         assert seen[-1] == "none"
-        assert rows_of(views, journal) == oracle(store, journal)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
 
 
 async def test_they_are_built_and_take_over_whole(data_dir: Path) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views, tick=1.0)
         await filled(store)
         steps.finish()
@@ -113,55 +126,58 @@ async def test_they_are_built_and_take_over_whole(data_dir: Path) -> None:
         while steps.step():
             for generation in steps.books.entry("journal").generations():
                 staged.add(generation.staged)
-            assert rows_of(views, journal) == oracle(store, journal)
+            assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
         assert staged == {"none", "hidden", "shown"}
-        assert rows_of(views, journal) == oracle(store, journal)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
 
 
 async def test_one_group_after_the_other(data_dir: Path) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views, tick=1.0)
         steps.step()
         for number in range(3):
             await fill_together(store, number)
             await fill(store, 1)
         while steps.step():
-            assert rows_of(views, journal) == oracle(store, journal, steps.following.tracks[0].applied)
-        assert rows_of(views, journal) == oracle(store, journal)
+            assert rows_of(views, JOURNAL) == oracle(store, JOURNAL, steps.following.tracks[0].applied)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
+
+
+@pytest.mark.parametrize("count", range(4, 12))
+async def test_they_are_shown_though_the_last_commits_change_no_row(data_dir: Path, count: int) -> None:
+    messages = Journal(kinds=BITS[MessageAppended])
+    async with opened(data_dir, [messages]) as (store, views):
+        steps = Steps(store, views, tick=1.0)
+        steps.step()
+        said = [Append(CONTEXT, (MessageAppended(ident(number), "user"),)) for number in range(count)]
+        mark = Append(CONTEXT, (CustomRecorded("mark"),))
+        await store.append_together([Append(CONTEXT, (ContextCreated(),)), *said, *[mark] * 20])
+        steps.finish()
+        assert steps.following.tracks[0].applied == store.acknowledged
+        assert rows_of(views, messages) == oracle(store, messages)
 
 
 @pytest.mark.parametrize("staged", ["hidden", "shown"])
 async def test_a_process_that_stops_meanwhile(data_dir: Path, staged: str) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        steps.step()
-        await filled(store)
-        until(steps, staged)
+    async with staging(data_dir, staged) as (store, views, steps):
         steps.following.save()
-    async with opened(data_dir, [journal]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views, tick=1.0)
         assert live(steps.books).staged == ("none" if staged == "hidden" else "shown")
         assert (staged_rows(steps.books) > 0) == (staged == "shown")
-        assert rows_of(views, journal) == oracle(store, journal, steps.saved("journal"))
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL, steps.saved("journal"))
         steps.finish()
         assert live(steps.books).staged == "none"
-        assert rows_of(views, journal) == oracle(store, journal)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
 
 
 @pytest.mark.parametrize("staged", ["hidden", "shown"])
 async def test_a_process_that_only_reads(data_dir: Path, staged: str) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        steps.step()
-        await filled(store)
-        until(steps, staged)
-        expected = oracle(store, journal, steps.saved("journal"))
+    async with staging(data_dir, staged) as (store, _views, steps):
+        expected = oracle(store, JOURNAL, steps.saved("journal"))
     async with await EventStore.open(data_dir, read_only=True) as store:
-        reading = Views(data_dir / "views", [journal], store.log, read_only=True)
-        assert rows_of(reading, journal) == expected
+        reading = Views(data_dir / "views", [JOURNAL], store.log, read_only=True)
+        assert rows_of(reading, JOURNAL) == expected
         reading.close()
 
 
@@ -169,8 +185,7 @@ async def test_a_reader_that_is_held_up_while_others_are_staged(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between its look at the tables and its transaction one group is moved, and another is staged."""
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views, tick=1.0)
         steps.step()
         await fill_together(store)
@@ -185,69 +200,33 @@ async def test_a_reader_that_is_held_up_while_others_are_staged(
                 return env.begin()
 
         monkeypatch.setattr(Views, "env", Late())
-        assert rows_of(views, journal) == oracle(store, journal, steps.saved("journal"))
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL, steps.saved("journal"))
         assert live(steps.books).staged == "hidden"
 
 
 @pytest.mark.parametrize("staged", ["hidden", "shown"])
 async def test_what_is_retired_meanwhile_is_dropped_whole(data_dir: Path, staged: str) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        steps.step()
-        await filled(store)
-        until(steps, staged)
+    async with staging(data_dir, staged) as (store, views, steps):
         steps.following.rebuild("journal")
         steps.finish()
-        assert rows_of(views, journal) == oracle(store, journal)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
         assert [live(steps.books).number, *steps.books.entry("journal").retired] == [2]
         with views.env.begin() as txn:
             names = [bytes(name) for name in txn.cursor().iternext(values=False)]
         assert not [name for name in names if name.startswith(b"journal.1.")]
 
 
-async def test_a_fold_that_fails_in_the_middle_shows_what_came_before(data_dir: Path) -> None:
-    poisoned, journal = Journal("poisoned", poison=33), Journal()
-    async with opened(data_dir, [poisoned, journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        steps.step()
-        await filled(store)
-        steps.finish()
-        failed = live(steps.books, "poisoned")
-        assert failed.failure is not None
-        assert failed.failure.position == 33
-        assert rows_of(views, poisoned) == oracle(store, Journal("poisoned"), 32)
-        assert rows_of(views, journal) == oracle(store, journal)
-
-
-async def test_damage_in_the_middle_hides_nothing_of_what_comes_before(data_dir: Path) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        await filled(store)
-        damage(store, 33)
-        with pytest.raises(Damaged):
-            steps.finish()
-        assert steps.saved("journal") == 32
-        assert rows_of(views, journal) == oracle(store, journal, 32)
-
-
 async def test_rows_that_cannot_be_staged_wait(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    journal = Journal()
-    async with opened(data_dir, [journal]) as (store, views):
-        steps = Steps(store, views, tick=1.0)
-        steps.step()
-        await filled(store)
-        until(steps, "hidden")
+    async with staging(data_dir, "hidden") as (store, views, steps):
         while steps.following.tracks[0].rows.bytes < ROWS_BYTES // 2:
             assert steps.step()
         with monkeypatch.context() as full:
             full.setattr(bookkeeping.Change, "write", _full)
             with pytest.raises(Unavailable):
                 steps.finish()
-        assert rows_of(views, journal) == oracle(store, journal, steps.saved("journal"))
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL, steps.saved("journal"))
         steps.finish()
-        assert rows_of(views, journal) == oracle(store, journal)
+        assert rows_of(views, JOURNAL) == oracle(store, JOURNAL)
 
 
 def _full(*_: object) -> None:
@@ -255,7 +234,7 @@ def _full(*_: object) -> None:
 
 
 async def test_readers_read_what_is_staged_like_rows_in_memory(data_dir: Path) -> None:
-    async with opened(data_dir, [Journal()]) as (store, views):
+    async with opened(data_dir, [JOURNAL]) as (store, views):
         steps = Steps(store, views)
         await fill(store, 2)
         steps.finish()
@@ -277,7 +256,7 @@ async def test_readers_read_what_is_staged_like_rows_in_memory(data_dir: Path) -
                 change.stage("journal", books.entry("journal"), live(books).number, buffered(changes, memory))
                 entry = change.entries["journal"]
                 assert entry.live is not None
-                change.save("journal", entry.with_generation(shown(entry.live)))
+                change.save("journal", entry.with_generation(replace(entry.live, staged="shown")))
             expected = list(memory.scan("events", b"", EVERYTHING))
             with views.reading() as reader:
                 assert list(reader.scan("journal", "events", b"", EVERYTHING)) == expected
@@ -294,17 +273,6 @@ async def test_readers_read_what_is_staged_like_rows_in_memory(data_dir: Path) -
             assert staged_rows(books) == 0
 
         check()
-
-
-def shown(generation: Generation) -> Generation:
-    return Generation(
-        generation.number,
-        generation.version,
-        generation.tables,
-        generation.checkpoint,
-        generation.digest,
-        staged="shown",
-    )
 
 
 def buffered(changes: Mapping[bytes, bytes | None], memory: MemoryRows) -> BufferedRows:

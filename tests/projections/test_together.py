@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,10 +21,13 @@ GROUP = range(4, 16)
 """The positions of the commits that stand together; four of one event come before, and four after."""
 
 
-@pytest.fixture(autouse=True)
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a few commits are many pages."""
-    monkeypatch.setattr(module, "PAGE_COMMITS", 4)
+@pytest.fixture(autouse=True, params=[module.STAGED_BYTES, 100])
+def small_pages(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So that a few commits are many pages; their rows wait in memory, or are staged."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "PAGE_COMMITS", 4)
+        patch.setattr(module, "STAGED_BYTES", request.param)
+        yield
 
 
 async def filled(store: EventStore) -> None:
@@ -46,7 +50,6 @@ async def test_no_step_ends_between_them(
     data_dir: Path, monkeypatch: pytest.MonkeyPatch, rows_bytes_max: int
 ) -> None:
     monkeypatch.setattr(module, "ROWS_BYTES_MAX", rows_bytes_max)
-    monkeypatch.setattr(module, "STAGED_BYTES", min(module.STAGED_BYTES, rows_bytes_max))
     journal = Journal()
     async with opened(data_dir, [journal]) as (store, views):
         steps = Steps(store, views, tick=1.0)  # every page ends a step
