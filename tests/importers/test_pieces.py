@@ -95,6 +95,8 @@ def test_the_value_is_the_same_whatever_is_left(value: Any, is_pretty: bool, lef
         b"",
         b" [[ ]] x",
         b"x [[ ]]",
+        b"\x0b[[ ]]",
+        b"[[ ]]\x0c",
     ],
 )
 def test_what_is_odd_is_told_as_of_any_other_text(text: bytes) -> None:

@@ -67,6 +67,9 @@ def test_any_array_is_split_wherever_its_blocks_end(
         (b"{}", [], "wrong_type"),
         (b'"[]"', [], "wrong_type"),
         (b"nonsense", [], "not_json"),
+        (b"\x0b[1]", [], "not_json"),  # what Python takes for blank, and JSON does not
+        (b"[1]\x0c", [b"1"], "not_json"),
+        (b"[\x0b]", [b"\x0b"], None),
     ],
 )
 def test_where_an_array_is_broken(text: bytes, found: list[bytes], code: str | None) -> None:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
-from turnlog.importers.source.json_text import BYTE_ORDER_MARK, Unreadable
+from turnlog.importers.source.json_text import BLANKS, BYTE_ORDER_MARK, Unreadable
 
 ELEMENT_BYTES_MAX: Final = 64 * 1024 * 1024
 """Of one element, which is read whole: a session of hundreds of long outputs."""
@@ -47,9 +47,9 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
                 if depth == 0:
                     element, buffer = buffer[begun:end], buffer[scanned:]
                     del mark
-                    if index or element.strip():
+                    if index or element.strip(BLANKS):
                         yield element
-                    if buffer.strip() or file.read(_BLOCK_BYTES).strip():
+                    if buffer.strip(BLANKS) or file.read(_BLOCK_BYTES).strip(BLANKS):
                         raise Unreadable(path, "not_json", "there is more after the array's end")
                     return
         else:
@@ -69,7 +69,7 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
 def _beginning(file: BinaryIO, path: str) -> bytes:
     """The first block, from the array's bracket on; nothing of a blank file."""
     first = file.read(_BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
-    while not (text := first.lstrip()) and first:
+    while not (text := first.lstrip(BLANKS)) and first:
         first = file.read(_BLOCK_BYTES)
     if text and text[:1] != b"[":
         code = "wrong_type" if text[:1] in (b"{", b'"') else "not_json"

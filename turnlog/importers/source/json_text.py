@@ -27,6 +27,10 @@ NESTING_MAX: Final = 60
 
 BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
 """Some editors put it first. RFC 8259 lets a reader pass over it."""
+
+BLANKS: Final = b" \t\n\r"
+"""What JSON takes for blank: less than Python does."""
+
 _DIGITS_TO_ZERO: Final = bytes.maketrans(b"123456789", b"0" * 9)
 _MANY_DIGITS: Final = b"0" * 19
 _SOME_DIGITS: Final = b"0" * 9

@@ -18,7 +18,7 @@ import msgspec
 
 from turnlog.importers.source import json_text, rows
 from turnlog.importers.source.arrays import NEXT_BRACKET, TEXT
-from turnlog.importers.source.json_text import BYTE_ORDER_MARK, JSON_BYTES_MAX, NESTING_MAX
+from turnlog.importers.source.json_text import BLANKS, BYTE_ORDER_MARK, JSON_BYTES_MAX, NESTING_MAX
 from turnlog.importers.source.rows import Place, Rowed, Rows
 
 WHOLE_BYTES_MAX: Final = 1024 * 1024
@@ -159,7 +159,7 @@ def _decode(text: bytes, start: int, end: int, left: Place) -> Any:
     while mark := NEXT_BRACKET.match(text, at, end):
         bracket, here, at = mark[1], mark.start(1), mark.end()
         if bracket in b"[{":
-            if len(stack) == NESTING_MAX or (not stack and text[start:here].strip()):
+            if len(stack) == NESTING_MAX or (not stack and text[start:here].strip(BLANKS)):
                 raise _OddError
             stack.append(_begun(text, here, bracket == b"[", stack, left))
             at = _passed(text, at, end, stack[-1])
@@ -172,7 +172,7 @@ def _decode(text: bytes, start: int, end: int, left: Place) -> Any:
             frame.take(text, here)
             value = Left(text, frame.begin, at, frame.cuts) if frame.is_left else frame.value
             if inner is None:
-                if text[at:end].strip():
+                if text[at:end].strip(BLANKS):
                     raise _OddError
                 return value
             inner.put(inner.take(text, frame.begin, follows=True), value)
