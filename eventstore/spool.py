@@ -12,11 +12,12 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from io import BytesIO, FileIO
-from operator import eq
+from operator import eq, itemgetter
 from typing import Any, BinaryIO, Final, TypeVar, cast, overload
 from uuid import UUID
 
 from eventstore.errors import Unavailable, reason_of
+from eventstore.portions import portions
 
 HELD_BYTES_MAX: Final = 8 * 1024 * 1024
 """What values take in memory, roughly, before they go into a file."""
@@ -134,18 +135,11 @@ class Spool(_Lazy[T]):
         """Put what is held into the file, in blocks: a large value has one for itself."""
         if self._file is None:
             self._file = self._opened()
-        begin = size = 0
-        for place, one in enumerate(self._sizes):
-            if place > begin and size + one > _BLOCK_BYTES:
-                self._store_block(self._file, self._held[begin:place])
-                begin, size = place, 0
-            size += one
-        self._store_block(self._file, self._held[begin:])
+        for some in portions(zip(self._held, self._sizes, strict=True), itemgetter(1), _BLOCK_BYTES):
+            block = [value for value, _ in some]
+            self._ends.append(self._ends[-1] + _write(self._file, pickled(block)))
+            self._firsts.append(self._firsts[-1] + len(block))
         self._held, self._sizes, self._bytes = [], [], 0
-
-    def _store_block(self, file: FileIO, block: list[T]) -> None:
-        self._ends.append(self._ends[-1] + _write(file, pickled(block)))
-        self._firsts.append(self._firsts[-1] + len(block))
 
     def _opened(self) -> FileIO:
         try:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeVar
+from typing import Final
 
 from eventstore.errors import Refused
 
@@ -21,28 +20,12 @@ BODIES_AT_ONCE: Final = 32
 BODIES_BYTES: Final = 4 * 1024 * 1024
 """Bytes of bodies that are in memory at once where all of a context is gone through: at least one body."""
 
-_T = TypeVar("_T")
-
 
 def checked_limit(limit: int, name: str = "limit", most: int = PAGE_ITEMS_MAX) -> int:
     """A page's size. Raises ``Refused`` (``invalid_argument``)."""
     if not 1 <= limit <= most:
         raise Refused("invalid_argument", f"{name} is from 1 to {most}, not {limit}", argument=name)
     return limit
-
-
-def portions(items: Iterable[_T], bytes_of: Callable[[_T], int]) -> Iterator[list[_T]]:
-    """Messages, in portions whose bodies are read at once."""
-    portion: list[_T] = []
-    size = 0
-    for each in items:
-        if portion and (len(portion) == BODIES_AT_ONCE or size + bytes_of(each) > BODIES_BYTES):
-            yield portion
-            portion, size = [], 0
-        portion.append(each)
-        size += bytes_of(each)
-    if portion:
-        yield portion
 
 
 def encode_cursor(key: bytes) -> str:

@@ -11,7 +11,9 @@ from uuid import UUID
 import msgspec
 
 from eventstore.errors import Refused
-from projections.pages import PAGE_ITEMS_MAX, portions
+from eventstore.portions import portions
+from projections.answers import MessageEntry
+from projections.pages import BODIES_AT_ONCE, BODIES_BYTES, PAGE_ITEMS_MAX
 from turnlog.facade import Turnlog, open_turnlog
 
 Progress: TypeAlias = Callable[[str, int, int], None]
@@ -65,7 +67,7 @@ async def _compare_context(logs: list[Turnlog], context_id: UUID) -> int:
             for log in logs
         ]
         _check_equal(pages, f"the messages of context {context_id}")
-        for some in portions(pages[0].items, lambda entry: entry.size_bytes or 0):
+        for some in portions(pages[0].items, _body_bytes, BODIES_BYTES, BODIES_AT_ONCE):
             ids = [entry.id for entry in some]
             bodies = [await log.queries.bodies(ids, context_id=context_id) for log in logs]
             for message_id, *answers in zip(ids, *bodies, strict=True):
@@ -77,6 +79,10 @@ async def _compare_context(logs: list[Turnlog], context_id: UUID) -> int:
         messages += len(pages[0].items)
         if (after := pages[0].next_cursor) is None:
             return messages
+
+
+def _body_bytes(entry: MessageEntry) -> int:
+    return entry.size_bytes or 0
 
 
 def _check_equal(answers: Sequence[msgspec.Struct], what: str) -> None:

@@ -15,6 +15,7 @@ LAYERS: Final = (
     "eventstore.units",
     "eventstore.closing",
     "eventstore.process",
+    "eventstore.portions",
     "eventstore.spool",
     "eventstore.content",
     "eventstore.events",

@@ -18,7 +18,7 @@ from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER, outcome
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, decoded, fitted
-from turnlog.service.decoding import check_depth, listed, portions
+from turnlog.service.decoding import check_depth, listed, pieces
 from turnlog.service.edge import Ledger, head_of, now, request_id_of
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
@@ -152,7 +152,7 @@ def _commit_of(body: bytes, most: int, packed: bool) -> AppendCommit:
     unread = (_msgpack_unread if packed else _json_unread).decode(body)
     check_depth(msgspec.json.encode(unread.metadata), most - 1)
     events: list[Event] = []
-    for some in portions(unread.events):
+    for some in pieces(unread.events):
         if packed:
             events += (read := list(map(_msgpack_event.decode, some)))
             text = msgspec.json.encode(read)

@@ -14,6 +14,7 @@ import anyio.to_thread
 import msgspec
 
 from eventstore.errors import Refused
+from eventstore.portions import portions
 
 LONG_BYTES: Final = 256 * 1024
 """A body up to this is decoded at once, in a millisecond or two."""
@@ -104,26 +105,16 @@ def _opened(text: bytes, most: int, form: _Form, levels: int) -> Any:
 
 
 def _items(items: list[msgspec.Raw], most: int, form: _Form, levels: int) -> Iterator[Any]:
-    for some in portions(items):
+    for some in pieces(items):
         if len(some) == 1:
             yield _opened(bytes(some[0]), most, form, levels)
         else:
             yield from form.some(some, most)
 
 
-def portions(items: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
+def pieces(items: list[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
     """Items of a list, those together that are decoded at once; a long one is alone."""
-    some: list[msgspec.Raw] = []
-    size = 0
-    for one in items:
-        length = memoryview(one).nbytes
-        if some and size + length > _PIECE_BYTES:
-            yield some
-            some, size = [], 0
-        some.append(one)
-        size += length
-    if some:
-        yield some
+    return portions(items, lambda one: memoryview(one).nbytes, _PIECE_BYTES)
 
 
 def _json(text: bytes, most: int) -> Any:

@@ -13,9 +13,10 @@ import msgspec
 
 from eventstore.content import Json, Part, TextPart
 from eventstore.limits import EVENTS_AT_ONCE
+from eventstore.portions import portions
 from projections.answers import ContextState, MessageBody
 from projections.metadata import same_json
-from projections.pages import portions
+from projections.pages import BODIES_AT_ONCE, BODIES_BYTES
 from projections.timetravel import NOW, AtVersion, Moment
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Message
@@ -160,7 +161,7 @@ async def _compare_messages(
                     came.append(place)
             elif is_new:
                 findings.add(entry.id, MISSING, "no such message", "a message")
-        for some in portions(there, lambda one: one.bytes):
+        for some in portions(there, lambda one: one.bytes, BODIES_BYTES, BODIES_AT_ONCE):
             wanted = [one.id for one in some]
             found = await log.queries.bodies(wanted, moment, context_id=conversation.id)
             for one, body in zip(some, found, strict=True):
