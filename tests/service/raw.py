@@ -95,6 +95,7 @@ async def connection(served: Served, *, receive_bytes: int | None = None) -> Asy
         if receive_bytes is not None:
             own.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         own.setblocking(False)
+        own.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a piece waits for the one before
         async with asyncio.timeout(SECONDS):
             await asyncio.get_running_loop().sock_connect(own, (host, int(port)))
             yield Raw(own)

@@ -50,14 +50,20 @@ _msgpack_unread: Final = msgspec.msgpack.Decoder(_Unread)
 _msgpack_event: Final = msgspec.msgpack.Decoder(EventIn)
 
 
-class Admitted(msgspec.Struct, frozen=True, gc=False):
-    """A request that is let in, whose headers are plain; its body is yet to be read."""
+class Plain(msgspec.Struct, frozen=True, gc=False):
+    """Headers of a request that may go the short way."""
 
-    access: Access
-    headers: dict[str, str]
+    given: list[tuple[bytes, bytes]]
+    by_name: dict[str, str]
     packed: bool
     """Whether the body is MessagePack."""
 
+
+class Admitted(msgspec.Struct, frozen=True, gc=False):
+    """A request that is let in; its body is yet to be read."""
+
+    access: Access
+    plain: Plain
     request_id: bytes
     start: float
 
@@ -80,9 +86,8 @@ class Appending:
         self._limits = limits
         self.body_bytes_max: int = limits.body_bytes_max
 
-    def admitted(self, scope: Any, given: list[tuple[bytes, bytes]]) -> Admitted | None:
-        """A request by its headers; None when they are not plain, or it is to be refused."""
-        start = now()
+    def plain(self, given: list[tuple[bytes, bytes]]) -> Plain | None:
+        """A request's headers; None when they are not plain."""
         # Of a header that is sent twice the first counts, as in the framework.
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(given)}
         kind = headers.get("content-type", "")
@@ -93,18 +98,24 @@ class Appending:
             int(headers.get("content-length", "0")) > self.body_bytes_max
         ):  # the parser takes nothing but digits
             return None
+        return Plain(given, headers, packed)
+
+    def admitted(self, scope: Any, plain: Plain) -> Admitted | None:
+        """A request by its headers; None when it is to be refused."""
+        start = now()
         try:
-            access = self._admission.admit(scope, headers, "writer")
+            access = self._admission.admit(scope, plain.by_name, "writer")
         except TurnlogError:
             return None
-        return Admitted(access, headers, packed, request_id_of(given), start)
+        return Admitted(access, plain, request_id_of(plain.given), start)
 
     def commit(self, admitted: Admitted, body: bytes) -> AppendCommit | None:
         """What its body asks for; None when it is to be refused."""
         try:
             admitted.access.check_key()
-            commit = (_msgpack if admitted.packed else _json).decode(body)
-            check_depth(msgspec.json.encode(commit) if admitted.packed else body, self._limits.json_depth_max)
+            packed = admitted.plain.packed
+            commit = (_msgpack if packed else _json).decode(body)
+            check_depth(msgspec.json.encode(commit) if packed else body, self._limits.json_depth_max)
         except Exception:  # whatever it is, the framework says it
             return None
         return commit
@@ -114,7 +125,7 @@ class Appending:
         try:
             commit = await self._long(admitted, asked) if isinstance(asked, bytes) else asked
             committed = await append(
-                admitted.access, admitted.headers, commit, self._limits.commit_events_max
+                admitted.access, admitted.plain.by_name, commit, self._limits.commit_events_max
             )
             body = msgspec.json.encode(plain(outcome(commit.context_id, committed)))
         except TurnlogError as error:
@@ -133,14 +144,14 @@ class Appending:
     async def _long(self, admitted: Admitted, body: bytes) -> AppendCommit:
         """What a long body asks for, on another thread and in pieces. Raises ``Refused`` as the route."""
         admitted.access.check_key()
-        most = self._limits.json_depth_max
+        most, packed = self._limits.json_depth_max, admitted.plain.packed
         try:
-            return await anyio.to_thread.run_sync(_commit_of, body, most, admitted.packed)
+            return await anyio.to_thread.run_sync(_commit_of, body, most, packed)
         except (*UNREADABLE, Refused):  # decoded as the route does it, for its words
-            return fitted(await decoded(body, most, packed=admitted.packed), AppendCommit)
+            return fitted(await decoded(body, most, packed=packed), AppendCommit)
 
     def _refused(self, admitted: Admitted, error: TurnlogError) -> Answered:
-        response = refusal(self._log, self._limits, admitted.headers, error)
+        response = refusal(self._log, self._limits, admitted.plain.by_name, error)
         assert response.status_code is not None
         kind = str(response.media_type)
         headers = [(name.lower().encode(), value.encode()) for name, value in response.headers.items()]

@@ -48,8 +48,19 @@ class LimitedProtocol(DirectProtocol):
         self._heard = self.loop.time()
         if self.transport.is_closing():
             return
+        if self.lacking:
+            data = self.goes_on(data)
+            self._body_open = self.lacking > 0
+            if not data:
+                return
+        between = self._begun is None and not self._body_open
+        if between and self.repeats(data):
+            self._body_open = self.lacking > 0
+            return
+        self.packet = data if between else b""
         self._untold_bytes += len(data)
         super().data_received(data)
+        self.packet = b""
         if self._untold_bytes > self.limits.header_bytes_max:
             self._refuse_headers()
 
