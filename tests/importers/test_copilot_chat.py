@@ -258,3 +258,31 @@ def test_reading_holds_one_context_at_a_time(tmp_path: Path) -> None:
     for path in sorted((tmp_path / "conversations").iterdir())[1:]:
         path.write_bytes(b"[")  # not read before it is asked for
     assert [item.code for item in found if isinstance(item, Problem)] == ["truncated", "truncated"]
+
+
+def test_what_an_index_says_beyond_its_messages_is_kept(tmp_path: Path) -> None:
+    write_json(tmp_path / "metadata.json", {"context_id": ID, "branches": {}})
+    write_json(tmp_path / "messages" / "m.json", {"id": "m", "role": "User", "content": []})
+    entries: dict[str, Any] = {"m": {"role": "User"}, "gone": {"role": "Tool"}}
+    index = {"entries": entries, "version": 1, "updated_at": "2025-11-01T00:00:00Z", "more": [1]}
+    write_json(tmp_path / "index.json", index)
+    conversation = read_one(tmp_path)
+    assert conversation.messages[0].metadata["source"]["index"] == {"role": "User"}
+    assert conversation.attributes["import"]["source"]["index"] == {
+        "updated_at": "2025-11-01T00:00:00Z",
+        "more": [1],
+        "entries": {"gone": {"role": "Tool"}},
+    }
+    told = [(one.code, one.path, one.place) for one in conversation.warnings]
+    assert told == [("index_entry_unknown", "index.json", "$.entries.gone")]
+
+
+@pytest.mark.parametrize("index", [{"entries": {}}, {"entries": []}, [], {"version": 2}])
+def test_an_index_of_another_shape_is_kept_too(tmp_path: Path, index: Any) -> None:
+    write_json(tmp_path / "metadata.json", {"context_id": ID, "branches": {}})
+    write_json(tmp_path / "index.json", index)
+    conversation = read_one(tmp_path)
+    assert "index.json" in conversation.files
+    if index != {"entries": {}}:
+        assert conversation.attributes["import"]["source"]["index"] == {"as_found": index}
+        assert [one.code for one in conversation.warnings] == ["index_unknown"]

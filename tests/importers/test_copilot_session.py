@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
 from copilot_stores import ID
 from legacy import write_json
 from storing import read_with
@@ -165,3 +166,76 @@ def test_what_was_done_without_any_answer_is_kept(tmp_path: Path) -> None:
     write(tmp_path, MESSAGES[:1], [LINES[-1]])
     conversation, _ = read(tmp_path)
     assert conversation.attributes["import"]["source"]["agent_events"] == [LINES[-1]]
+
+
+NEWS: list[dict[str, Any]] = [
+    {"type": "todo_list_item_progress", "version": 3},
+    {"type": "need_clarification", "question": "?"},
+    {"type": "brand_new"},
+]
+
+
+def test_news_in_the_middle_of_an_answer_do_not_divide_it(tmp_path: Path) -> None:
+    news, odd, last = NEWS
+    lines = [*tokens("I", " will"), news, *tokens("."), last, odd, *tokens("Do"), odd, *tokens("ne", ".")]
+    write(tmp_path, MESSAGES, [*lines, {"type": "complete", "usage": {"total_tokens": 1}}])
+    conversation, problems = read(tmp_path)
+    assert (problems, conversation.warnings) == ([], ())
+    assert deltas(conversation) == [None, ["I", " will", "."], None, ["Do", "ne", "."]]
+    _, first, _, second = (message.metadata["source"] for message in conversation.messages)
+    assert first["agent_events_between"] == [{"after": 2, "event": news}]
+    assert first["agent_events"] == [last, odd]
+    assert second["agent_events_between"] == [{"after": 1, "event": odd}]
+    (*_, answer) = conversation.messages
+    assert answer.streamed is not None
+    assert answer.streamed.usage == {"total_tokens": 1}
+
+
+def test_what_ends_an_answer_divides_it_whatever_the_text_is(tmp_path: Path) -> None:
+    write(tmp_path, MESSAGES, [*tokens("Do"), LINES[2], *tokens("ne.")])
+    conversation, _ = read(tmp_path)
+    assert deltas(conversation)[:4] == [None] * 4
+
+
+def test_tokens_of_no_message_keep_their_order(tmp_path: Path) -> None:
+    texts = [f"loose {number}" for number in range(8)]
+    lines = [line for text in texts for line in (*tokens(text), LINES[2])]
+    write(tmp_path, MESSAGES, [*lines, *tokens("Done", ".")])
+    conversation, _ = read(tmp_path)
+    assert [one for one in deltas(conversation) if one][1:] == [[text] for text in texts]
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [MESSAGES[0], {"id": "f", "content": "without a role"}],
+        [MESSAGES[0], "no object"],
+        [{"content": "x"}, MESSAGES[0]],
+        [{"content": "x"}],
+    ],
+)
+def test_one_message_that_cannot_be_read_costs_no_other(tmp_path: Path, messages: list[Any]) -> None:
+    write(tmp_path, messages, tokens("t"))
+    conversation, problems = read(tmp_path)
+    assert [problem.warning for problem in problems] == [False]
+    assert len(conversation.messages) == len(messages) - 1 + 1
+    assert len(conversation.kept) == 1
+
+
+def test_lines_are_told_of_with_the_session_that_cannot_be_read(tmp_path: Path) -> None:
+    write(tmp_path, None, LINES)
+    (tmp_path / f"{ID}.json").write_text('{"id": ')
+    found, problems = read_with(CopilotChat(), tmp_path)
+    assert found == []
+    assert [(problem.path, problem.warning) for problem in problems] == [
+        (f"{ID}.json", False),
+        (f"{ID}.jsonl", False),
+    ]
+
+
+def test_lines_beside_it_make_a_session_of_any_object(tmp_path: Path) -> None:
+    write(tmp_path, None, LINES)
+    (tmp_path / f"{ID}.json").write_text(json.dumps({"todo_list": ["x"]}))
+    conversation, _ = read(tmp_path)
+    assert deltas(conversation) == [["I ", "will."], ["Done", "."]]
+    assert conversation.attributes["import"]["source"]["todo_list"] == ["x"]

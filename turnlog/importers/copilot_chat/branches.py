@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from uuid import UUID
 
 import msgspec
@@ -11,7 +13,6 @@ from turnlog.importers.copilot_chat.found import Found, message_id_of
 from turnlog.importers.copilot_chat.messages import Draft
 from turnlog.importers.copilot_chat.notes import FORMAT, list_of, name_of, rest_of
 from turnlog.importers.source.files import stable_id
-from turnlog.importers.source.notes import Notes
 
 
 class Branch(msgspec.Struct, frozen=True):
@@ -105,22 +106,22 @@ def order_of(
     branches: dict[str, Branch],
     parents: dict[UUID, UUID | None],
     homes: dict[UUID, str],
-    notes: Notes,
+    orphans: Iterable[UUID],
 ) -> list[UUID]:
-    """Branch by branch, then the orphans by id; parents before children. A circle of parents is cut."""
+    """Branch by branch, then the orphans; parents before children. A circle of parents is cut."""
     placed: dict[UUID, None] = {}
-    for start in [*(one for branch in branches.values() for one in branch.ids), *sorted(drafts)]:
-        chain: dict[UUID, None] = {}
+    for start in chain(*(branch.ids for branch in branches.values()), orphans):
+        up: dict[UUID, None] = {}
         at: UUID | None = start
         while at is not None and at not in placed:
-            chain[at] = None
+            up[at] = None
             parent = parents[at]
-            if parent in chain:
+            if parent in up:
                 drafts[at].source["parent_id"] = drafts[at].parent
                 drafts[at].where.warn("parent_circle", "its parents lead back to it; it stands without one")
                 parents[at] = parent = None
             at = parent
-        placed.update(dict.fromkeys(reversed(chain)))
+        placed.update(dict.fromkeys(reversed(up)))
     for message_id in placed:
         if message_id not in homes:
             drafts[message_id].where.warn("orphan_message", "it stands on no branch")

@@ -45,7 +45,8 @@ def assemble(found: Found) -> Conversation:
     homes: dict[UUID, str] = {}
     for name in reversed(branches):  # of several branches the first is a message's home
         homes.update(dict.fromkeys(branches[name].ids, name))
-    order = order_of(drafts, branches, parents, homes, found.notes)
+    orphans = list(drafts) if found.layout == "session" else sorted(drafts)  # else they stand in no order
+    order = order_of(drafts, branches, parents, homes, orphans)
     unbranched = "orphaned"
     while unbranched in branches:
         unbranched += "-"

@@ -118,8 +118,16 @@ def _candidates(source: Source) -> Iterator[str]:
 def _kind(name: str, source: Source) -> tuple[dict[str, Any], str]:
     if name.endswith(".jsonl"):
         return {"id": stem(name)}, "session" if _is_agent_log(name, source) else "other"
-    document = source.json(name, MESSAGES, MESSAGES_ROWED)
-    return object_of(document) or {}, kind_of(document, name, source)
+    value = source.json(name, MESSAGES, MESSAGES_ROWED)
+    document, kind = object_of(value), kind_of(value, name, source)
+    if kind == "other" and document is not None and _has_lines(name, source):
+        kind = "session"
+    return document or {}, kind
+
+
+def _has_lines(name: str, source: Source) -> bool:
+    """Whether an agent's lines lie beside a session's JSON."""
+    return source.has(f"{name}l") and _is_agent_log(f"{name}l", source)
 
 
 def _is_agent_log(name: str, source: Source) -> bool:
@@ -134,6 +142,9 @@ def _read(name: str, source: Source) -> Iterator[Conversation | Problem]:
         document, kind = _kind(name, source)
     except Unreadable as error:
         yield problem_of(error)
+        if _has_lines(name, source):
+            reason = f"it is read together with {name}, which cannot be read"
+            yield Problem(f"{name}l", "session_unreadable", reason)
         return
     if kind == "context":
         found = find_context(document, name, source)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, Final, Literal
 from uuid import UUID
 
+from eventstore.content import Json
 from turnlog.importers.copilot_chat.found import CHUNKS, Found, Layout, Node
-from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, text_of
+from turnlog.importers.copilot_chat.notes import FORMAT, list_of, object_of, rest_of, text_of
 from turnlog.importers.copilot_chat.streams import ROWS
 from turnlog.importers.source.files import Source, Unreadable, own_id, stable_id, uuid_of
 from turnlog.importers.source.notes import Notes
@@ -50,7 +51,8 @@ def kind_of(document: Any, name: str, source: Source) -> Kind:
         return "designed"
     messages = list_of(held.get("messages"))
     if messages is not None and "id" in held:
-        return "session" if all("role" in (object_of(item) or {}) for item in messages) else "other"
+        said = any("role" in (object_of(item) or {}) for item in messages)
+        return "session" if said or not messages or "created_at" in held else "other"
     return "other"
 
 
@@ -134,18 +136,22 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
     folder = _folder(name)
     notes = notes_of(document, name, _base(folder))
     branches = _branches(document, name, notes)
-    index = _index(_join(folder, "index.json"), source, notes)
     files = _designed_files(folder, branches, source)
+    beside = _join(folder, "index.json")
+    index, rest = _index(beside, source, notes, {stem(path) for path in files})
+    if rest:
+        document["index"] = rest
+    entries = index or {}
     active = text_of(document.get("active_branch", document.get("active_branch_name"))) or "main"
     for branch_name, keys in _by_folder(files, active).items():
         branch = branches.setdefault(branch_name, {})
         if "message_ids" not in branch:
-            times = {key: text_of((index.get(key) or {}).get("timestamp")) or "" for key in keys}
+            times = {key: text_of((entries.get(key) or {}).get("timestamp")) or "" for key in keys}
             branch["message_ids"] = sorted(keys, key=lambda key: (read_moment(times[key]) or 0, key))
 
     def nodes() -> Iterator[Node | Unreadable]:
         for path in files:
-            yield from _file(path, source, index.get(stem(path)))
+            yield from _file(path, source, entries.get(stem(path)))
 
     return Found(
         identity_of(document, name),
@@ -156,7 +162,7 @@ def find_designed(document: dict[str, Any], name: str, source: Source) -> Found:
         nodes(),
         lambda: modified(document, name, source),
         notes,
-        (_join(folder, "index.json"),) if index else (),
+        (beside,) if index is not None else (),
     )
 
 
@@ -179,16 +185,31 @@ def _by_folder(files: list[str], active: str) -> dict[str, list[str]]:
     return found
 
 
-def _index(name: str, source: Source, notes: Notes) -> dict[str, dict[str, Any]]:
-    """What the index says of each message; it only repeats them, so that one without it is whole."""
+def _index(
+    name: str, source: Source, notes: Notes, messages: Collection[str]
+) -> tuple[dict[str, dict[str, Any]] | None, dict[str, Json]]:
+    """What the index says of each message, and all else; it only repeats them, so one without it is whole."""
     if not source.has(name):
-        return {}
+        return None, {}
     try:
-        entries = object_of((object_of(source.json(name)) or {}).get("entries")) or {}
+        value = source.json(name)
     except Unreadable as error:
         notes.of(error.path).say(error.code, error.reason, error.place)
-        return {}
-    return {key: held for key, entry in entries.items() if (held := object_of(entry)) is not None}
+        return None, {}
+    document = object_of(value)
+    given = None if document is None else object_of(document.get("entries"))
+    if document is None or given is None:
+        notes.of(name).say("index_unknown", "it has no entries by message")
+        return {}, {"as_found": value}
+    entries = {key: held for key, entry in given.items() if (held := object_of(entry)) is not None}
+    others = {key: entry for key, entry in given.items() if key not in messages or key not in entries}
+    for key in others:
+        reason = "there is no such message" if key not in messages else "it is no object"
+        notes.of(name).say("index_entry_unknown", f"{reason}; the entry is kept", f"$.entries.{key}")
+    rest = rest_of(document, "entries")
+    if rest.get("version") == 1:
+        del rest["version"]
+    return entries, rest | ({"entries": others} if others else {})
 
 
 def _branches(document: dict[str, Any], name: str, notes: Notes) -> dict[str, dict[str, Any]]:

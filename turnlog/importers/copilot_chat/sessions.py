@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
+from itertools import islice, takewhile
 from typing import Any, Final
 
 import msgspec
@@ -38,13 +40,27 @@ _EVENTS: Final = frozenset(
 """The types of lines that an agent writes."""
 
 
+_ENDS: Final = frozenset(("tool_start", "tool_complete", "tool_error", "complete", "error"))
+"""Those after which a token is of another answer; the others are news, also in the middle of one."""
+
+
+_PIECES_MAX: Final = 1_000
+"""Runs of tokens that are tried as one answer."""
+
+
 class Run(msgspec.Struct):
-    """One answer of the model: tokens in a row, and the lines until the next. No line has a time."""
+    """One answer of the model: tokens in a row, and the lines until the next. No line has a time.
+
+    ``closed``: something else came; ``ended``: it tells of the end of an answer, or of what follows one.
+    ``before``: the lines between its tokens, each with how many tokens are ahead of it.
+    """
 
     line: int
     deltas: list[str] = []
+    before: list[tuple[int, Json]] = []
     after: list[Json] = []
     closed: bool = False
+    ended: bool = False
     outcome: Outcome | None = None
     usage: dict[str, Json] | None = None
     error: dict[str, Json] | None = None
@@ -53,6 +69,17 @@ class Run(msgspec.Struct):
         """The stream that it was; its times are set with the message's."""
         chunks = tuple(Chunk(delta, 0) for delta in self.deltas)
         return Streamed(0, chunks, model, None, self.outcome, None, self.usage, self.error)
+
+    @classmethod
+    def of(cls, pieces: list[Run]) -> Run:
+        """Several as one answer."""
+        deltas: list[str] = []
+        before: list[tuple[int, Json]] = []
+        for piece in pieces:
+            deltas += piece.deltas
+            if piece is not pieces[-1]:
+                before += [(len(deltas), line) for line in piece.after]
+        return msgspec.structs.replace(pieces[-1], line=pieces[0].line, deltas=deltas, before=before)
 
 
 def is_agent_log(text: bytes) -> bool:
@@ -76,6 +103,7 @@ def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
     keys = [
         text_of((object_of(item) or {}).get("id")) or f"message {index}" for index, item in enumerate(items)
     ]
+    runs = _joined(items, runs)
     matched = _matched(items, runs)
     model = text_of(document.get("model"))
     last = object_of(items[-1]) if items else None
@@ -122,7 +150,44 @@ def find_session(document: dict[str, Any], name: str, source: Source) -> Found:
 
 
 def _with_lines(item: dict[str, Any], run: Run) -> dict[str, Any]:
-    return {**item, "agent_events": run.after, "chunk_times": "none"} if run.deltas else item
+    if not run.deltas:
+        return item
+    lines = {"agent_events": run.after, "chunk_times": "none"}
+    if run.before:
+        lines["agent_events_between"] = [{"after": ahead, "event": line} for ahead, line in run.before]
+    return {**item, **lines}
+
+
+def _joined(items: list[Any], runs: list[Run]) -> list[Run]:
+    """The answers, where one is all of a message that is the text of several with mere news between them."""
+    contents = (text_of((object_of(item) or {}).get("content")) for item in items)
+    texts = sorted({content for content in contents if content is not None})
+    found: list[Run] = []
+    at = 0
+    while at < len(runs):
+        count = _pieces(runs, at, texts)
+        found.append(runs[at] if count == 1 else Run.of(runs[at : at + count]))
+        at += count
+    return found
+
+
+def _pieces(runs: list[Run], at: int, texts: list[str]) -> int:
+    """How many runs from one on are a message together; 1 also where they are none."""
+    text = "".join(runs[at].deltas)
+    start = bisect_left(texts, text)
+    longer = list(takewhile(lambda one: one.startswith(text), islice(texts, start, None)))
+    if text in longer[:1]:
+        return 1
+    size = len(text)
+    for count in range(1, min(_PIECES_MAX, len(runs) - at)):
+        if not longer or runs[at + count - 1].ended:
+            break
+        piece = "".join(runs[at + count].deltas)
+        longer = [one for one in longer if one.startswith(piece, size)]
+        size += len(piece)
+        if any(len(one) == size for one in longer):
+            return count + 1
+    return 1
 
 
 def _matched(items: list[Any], runs: list[Run]) -> dict[int, int]:
@@ -175,6 +240,7 @@ def _runs(log: str, source: Source, notes: Notes) -> tuple[list[Run], list[Json]
 def _end(run: Run, event: dict[str, Any]) -> None:
     """What follows the tokens ends the answer; only what is not said by how it ended is kept."""
     kind = event.get("type")
+    run.ended = run.ended or kind in _ENDS
     if kind == "complete" and run.usage is None and set(event) <= {"type", "usage"}:
         run.usage = object_of(event.get("usage"))
         run.outcome = run.outcome or "completed"
