@@ -75,7 +75,6 @@ def test_a_database_says_what_the_json_says(tmp_path: Path, schema: str) -> None
         assert conversation.workspace == "/project/app"
         said = source_of(conversation)
         for row in said["chatHistory"]:
-            row.pop("instanceRow", None)
         assert {name: said[name] for name in wanted} == wanted
     assert found[1].attributes["workspace"] == {
         "hash": HASH,
@@ -288,5 +287,4 @@ def test_any_session_survives_with_all_its_facts(
     assert not [code for code, _ in codes(conversation) if code != "unreadable_time"]
     said = source_of(conversation)
     for row in said["chatHistory"]:
-        row.pop("instanceRow", None)
     assert {name: said[name] for name in wanted} == wanted

@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID, uuid5
@@ -26,7 +26,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jobs import run
 
-import turnlog
 from eventstore.errors import Unavailable
 from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer
@@ -73,12 +72,6 @@ main(sys.argv[2:])
 COPIES: Final = 60
 DEPTHS: Final = (50, 70, 300, 480, 500, 600, 700)
 _ID: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 def importers_of(*names: str) -> tuple[Importer, ...]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -14,18 +13,11 @@ from ait42_stores import SCHEMA_A, SCHEMA_B, make_database, session
 from conversations import conversation, identifier, write
 from jobs import Spoken, contents, run, undone
 
-import turnlog
 from turnlog.facade import Turnlog
 from turnlog.importers.ait42.importer import Ait42
 from turnlog.importers.conversation import Problem
 from turnlog.importers.job import deleting, report
 from turnlog.importers.job.report import FileLine
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 @pytest.fixture

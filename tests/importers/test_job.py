@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,12 +26,6 @@ from turnlog.importers.job.report import Line
 from turnlog.importers.job.running import Order, look
 from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.source.files import Source
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,6 @@ from conversations import conversations
 from hypothesis import given
 from jobs import run, undone
 
-import turnlog
 from eventstore import spool
 from eventstore.spool import HELD_BYTES_MAX, Spool
 from projections import following
@@ -34,12 +32,6 @@ FIXTURES: Final = Path(__file__).resolve().parents[1] / "fixtures"
 IMPORTERS: Final = tuple(FORMATS[name].importer for name in ("copilot_chat", "ait42", "taskerino"))
 MESSAGES: Final = 30
 MESSAGE_BYTES: Final = HELD_BYTES_MAX // 20
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,9 @@ from jobs import run, undone
 from taskerino_stores import put_chunked
 from taskerino_stores import session as taskerino_session
 
-import turnlog
 from turnlog.facade import Turnlog
 from turnlog.importers.detecting import detect
 from turnlog.importers.source.files import Source
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from itertools import accumulate
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
 from conversations import START, conversation, identifier, streamed
 from msgspec.structs import replace
 from storing import first_plan
 
-import turnlog
 from eventstore.commits import Committed
 from eventstore.content import TextPart
 from eventstore.events import (
@@ -35,12 +31,6 @@ from turnlog.importers.conversation import Chunk, Conversation, Kept, Message
 from turnlog.importers.job.planning import Plan, plan_later
 from turnlog.importers.job.recording import COMMIT_BYTES, copies_in, digest_and_bytes
 from turnlog.importers.job.verifying import compare
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 def records(plan: Plan) -> list[Record]:

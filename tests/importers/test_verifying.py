@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 from uuid import UUID
 
 import anyio
-import pytest
 from conversations import START, conversation, conversations, identifier, streamed
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
@@ -27,12 +26,6 @@ from turnlog.importers.conversation import Chunk, Conversation, Kept, Message, S
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.recording import branches_of, metadata_of
 from turnlog.importers.job.verifying import compare
-
-
-@pytest.fixture
-async def log(data_dir: Path) -> AsyncIterator[Turnlog]:
-    async with turnlog.open(data_dir / "store") as opened:
-        yield opened
 
 
 async def bring(

@@ -233,11 +233,12 @@ class _Reading:
             message = _members(row, notes, at)
             message.pop("sessionId", None)
             if self.schema == "B" and "instanceId" in message:
-                message["instanceRow"] = message.pop("instanceId")
-                if message["instanceRow"] in numbers:
-                    message["instanceId"] = numbers[message["instanceRow"]]
+                instance_row = message.pop("instanceId")
+                if instance_row in numbers:
+                    message["instanceId"] = numbers[instance_row]
                 else:
-                    reason = f"its session has no instance in row {message['instanceRow']}"
+                    message["instanceRow"] = instance_row
+                    reason = f"its session has no instance in row {instance_row}"
                     notes.say("dangling_instance", reason, f"{at}.instance_id")
             messages.append(message, _ROW_BYTES + sum(len(v) for v in message.values() if isinstance(v, str)))
         for count, rows in (("instance_count", len(instances)), ("message_count", len(messages))):

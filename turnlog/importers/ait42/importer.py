@@ -50,7 +50,10 @@ class Ait42:
         paths: dict[str, str] = {}
         for name in source.files():
             if PurePosixPath(name).name == _MAPPING:
-                yield from _read_mapping(source, name, paths)
+                mapped: dict[str, str] = {}
+                yield from _read_mapping(source, name, mapped)
+                yield from _without_sessions(source, name, mapped)
+                paths |= mapped
         alone = source.is_file
         for name in source.files():
             if databases.is_database(source, name):
@@ -93,6 +96,15 @@ def _read_mapping(source: Source, name: str, paths: dict[str, str]) -> Iterator[
             paths[key] = path
         else:
             yield Problem(name, "wrong_type", f"it is {type_of(path)}, not a text", f"$.{key}")
+
+
+def _without_sessions(source: Source, name: str, mapped: dict[str, str]) -> Iterator[Problem]:
+    """The workspaces that a mapping names, and no file is called after."""
+    left = dict(mapped)
+    for other in source.files():
+        left.pop(PurePosixPath(other).stem, None)
+    for key, path in left.items():
+        yield Problem(name, "skipped", f"no session has workspace {key} ({path})", f"$.{key}", warning=True)
 
 
 def _read_array(source: Source, name: str, paths: dict[str, str]) -> Iterator[Conversation | Problem]:

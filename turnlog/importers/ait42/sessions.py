@@ -16,6 +16,7 @@ from turnlog.importers.source.files import own_id, stable_id
 from turnlog.importers.source.keeping import TITLE_CHARACTERS_MAX, fitted, plain, settled
 from turnlog.importers.source.notes import Notes
 from turnlog.importers.source.seen import Seen, mark_of
+from turnlog.importers.source.times import ASSUMED_UTC
 
 FORMAT: Final = "ait42"
 
@@ -187,6 +188,9 @@ def _participants(fields: Fields, unread: list[Json]) -> Iterator[Json]:
 _INSTANCE: Final = (*_INSTANCE_TEXTS, *_INSTANCE_NUMBERS)
 
 
+_MESSAGE: Final = ("id", "role", "content", "timestamp", "instanceId")
+
+
 class _Clock:
     """When a message was said; where it does not say so, when the one before was, or the session began."""
 
@@ -241,9 +245,10 @@ def _messages(
         one.missing("timestamp")
         time = one.time("timestamp")
         at, time_source = clock.tell(time.at if time else None)
-        metadata: dict[str, Json] = {"source": plain(own | one.rest)}
+        rest = {name: it for name, it in one.rest.items() if it is not None or name not in _MESSAGE}
+        metadata: dict[str, Json] = {"source": plain(own | rest)}
         metadata |= {} if instance is None else {"instanceId": instance}
-        metadata |= {"time_assumed_utc": True} if time and time.assumed_utc else {}
+        metadata |= {ASSUMED_UTC: True} if time and time.assumed_utc else {}
         yield Message(
             message_id,
             parent,

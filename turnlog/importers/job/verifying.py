@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple, TypeVar, TypeVarTuple
+from typing import Final, NamedTuple, TypeVar, TypeVarTuple, cast
 from uuid import UUID
 
 import anyio.to_thread
@@ -33,6 +33,7 @@ from turnlog.importers.job.recording import (
 )
 from turnlog.importers.job.streams import compare_stream
 from turnlog.importers.source.kept import in_force, owner_of
+from turnlog.importers.source.times import ASSUMED_UTC, read_time
 
 PAGE_MESSAGES: Final = 250
 
@@ -218,10 +219,11 @@ async def _compare_message(
     if is_new:
         findings.check(key, "branch", message.branch, entry.branch)
     metadata, stored = metadata_of(message), events.metadata_of(key)
-    if compares_times:
-        findings.check(key, "metadata", metadata, stored)
-    else:
-        findings.check(key, "metadata", _without_notes(metadata), _without_notes(stored))
+    if not compares_times:
+        metadata, stored = _without_notes(metadata), _without_notes(stored)
+    if not is_new:
+        metadata, stored = _by_moments(metadata), _by_moments(stored)
+    findings.check(key, "metadata", metadata, stored)
     if streamed is None:
         findings.check(key, "message_type", message.message_type, entry.message_type)
         if compares_times:
@@ -239,6 +241,21 @@ async def _compare_message(
 def _without_notes(metadata: dict[str, Json] | None) -> dict[str, Json]:
     """Metadata without what is noted of times: those that were synthesised are an earlier copy's."""
     return {name: value for name, value in (metadata or {}).items() if name != IMPORT}
+
+
+def _by_moments(metadata: dict[str, Json] | None) -> dict[str, Json]:
+    """Metadata with moments for times that the source says: two copies may write one in two ways."""
+    told = {name: value for name, value in (metadata or {}).items() if name != ASSUMED_UTC}
+    source = told.get("source")
+    if isinstance(source, dict):
+        members = cast("dict[str, Json]", source).items()
+        told["source"] = {name: _moment(value) for name, value in members}
+    return told
+
+
+def _moment(value: Json) -> Json:
+    time = read_time(value) if isinstance(value, str) else None
+    return value if time is None else time.at
 
 
 def _compare_parts(

@@ -13,6 +13,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
+ASSUMED_UTC: Final = "time_assumed_utc"
+"""In the metadata of a message: the text of its time named no zone."""
+
+
 class ReadTime(NamedTuple):
     """``assumed_utc``: the text named no zone, as SQLite's ``datetime('now')`` does, which is in UTC."""
 
