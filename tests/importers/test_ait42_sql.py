@@ -74,7 +74,6 @@ def test_a_database_says_what_the_json_says(tmp_path: Path, schema: str) -> None
         assert not conversation.warnings
         assert conversation.workspace == "/project/app"
         said = source_of(conversation)
-        for row in said["chatHistory"]:
         assert {name: said[name] for name in wanted} == wanted
     assert found[1].attributes["workspace"] == {
         "hash": HASH,
@@ -286,5 +285,4 @@ def test_any_session_survives_with_all_its_facts(
     check_storable(conversation)
     assert not [code for code, _ in codes(conversation) if code != "unreadable_time"]
     said = source_of(conversation)
-    for row in said["chatHistory"]:
     assert {name: said[name] for name in wanted} == wanted

@@ -212,3 +212,54 @@ def test_what_somebody_put_among_the_messages_takes_force(
     assert list(precious.parent.iterdir()) == [precious]
     terminal.ok(*export, "--force")
     assert not precious.exists()
+
+
+CALL: Final = {"id": "1", "name": "t", "arguments": {"p": [1]}}
+AT: Final = "2025-11-01T10:00:00.000001Z"
+RICH: Final[dict[str, dict[str, Any]]] = {
+    "tool_request": {"calls": [CALL], "approval_status": "denied", "requested_at": AT},
+    "m_c_p_tool_request": {
+        "server_name": "s",
+        "tool_name": "t",
+        "arguments": {},
+        "request_id": "1",
+        "approval_status": "pending",
+        "requested_at": AT,
+    },
+    "tool_result": {"request_id": "1", "result": {"x": 1}, "status": "timeout", "executed_at": AT},
+    "m_c_p_tool_result": {"request_id": "1", "result": "r", "status": "failed", "executed_at": AT},
+    "image": {"image_data": {"url": "u"}, "recognition_mode": "o_c_r"},
+    "file_reference": {"path": "p", "line_range": [1, 2]},
+    "workflow_execution": {"workflow_name": "w", "status": "running", "started_at": AT},
+}
+
+
+@pytest.mark.parametrize("pascal", [False, True])
+@pytest.mark.parametrize("kind", RICH)
+async def test_every_rich_type_comes_back_as_it_was(
+    data_dir: Path, tmp_path: Path, kind: str, pascal: bool
+) -> None:
+    spelled = "".join(word.capitalize() for word in kind.split("_")) if pascal else kind
+    body = {
+        "role": "Assistant",
+        "content": [{"type": "text", "text": "a"}],
+        "metadata": None,
+        "message_type": "text",
+        "rich_type": {"kind": spelled, "data": RICH[kind]},
+    }
+    context: Context = {
+        "id": str(C),
+        "parent_id": None,
+        "config": {"model_id": "m", "mode": "chat", "parameters": {}},
+        "message_pool": {str(M): {"id": str(M), "message": body, "parent_id": None}},
+        "branches": {
+            "main": {"name": "main", "message_ids": [str(M)], "system_prompt": None, "user_prompt": None}
+        },
+        "active_branch_name": "main",
+        "current_state": "idle",
+    }
+    write_gen4(tmp_path / "source", context)
+    async with turnlog.open(data_dir) as log:
+        await bring(log, tmp_path / "source")
+        await export(log, tmp_path / "out", C)
+    assert message(tmp_path / "out", C, M) == body

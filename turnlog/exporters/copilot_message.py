@@ -37,7 +37,8 @@ def node_of(message: Told, chunks: Sequence[ChunkReceived], *, imported: bool) -
     rich = _rich(message, chunks, kept, rest)
     body["content"] = _content(rest, kept)
     calls, results = _taken(rest, ToolCallPart), _taken(rest, ToolResultPart)
-    told_elsewhere = str(object_of(kept.get("rich_type")).get("kind", "")) if rich is not None else ""
+    kind = "" if rich is None else str(object_of(kept.get("rich_type")).get("kind", ""))
+    told_elsewhere = kind.lower()  # older files spell it in PascalCase
     if calls and "tool_calls" not in kept and "request" not in told_elsewhere:
         body["tool_calls"] = [_call(part) for part in calls]
     if results and "tool_result" not in kept and "result" not in told_elsewhere:
