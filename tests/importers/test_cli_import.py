@@ -13,6 +13,8 @@ import msgspec
 import pytest
 from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
+from copilot_stores import plain
+from legacy import write_gen3
 
 import turnlog.cli.importing
 from eventstore.environment import WriterLock
@@ -130,7 +132,7 @@ def test_a_conflict_is_told_with_both_texts(terminal: Terminal, source: Path) ->
     ran = terminal("import", source, "--yes")
     assert ran.code == 1
     assert f'message {first.id} role: "system" in the source, "user" here' in ran.err
-    assert "1 updated" in ran.out
+    assert "1 failed" in ran.out
 
 
 def test_nothing_that_a_terminal_obeys_is_printed(
@@ -363,3 +365,20 @@ def test_migrate_ends_with_one_when_a_context_failed(
     assert "  - broken.conversation: Load failed: " in ran.out
     assert (data_dir / "storage" / "log").exists()
     assert len(list((data_dir / "copies").iterdir())) == 1
+
+
+def test_migrate_counts_each_context_once(
+    data_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = plain("a", "b", "c")
+    for node in list(context["message_pool"].values())[1:]:
+        del node["message"]["role"]
+    write_gen3(data_dir, context)
+    (data_dir / "conversations" / f"{identifier('bad')}.json").write_text("{")
+    saying(monkeypatch, "yes\n")
+    monkeypatch.chdir(data_dir)
+    ran = Terminal(data_dir / "store", capsys)("migrate")
+    assert ran.code == 1
+    words = [line for line in ran.out.splitlines() if line.startswith(("Total", "Succ", "Failed:", "  - "))]
+    assert words[:3] == ["Total contexts: 2", "Successful: 0", "Failed: 2"]
+    assert sum("Load failed" in line for line in words) == 3

@@ -22,7 +22,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Kept, Message, Problem
 from turnlog.importers.job import backup as backups
 from turnlog.importers.job import batches, planning, reading
-from turnlog.importers.job.report import Line
+from turnlog.importers.job.report import ContextLine, Line
 from turnlog.importers.job.running import Order, look
 from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.source.files import Source
@@ -205,6 +205,24 @@ async def test_a_dry_run_says_what_would_happen_and_writes_nothing(log: Turnlog,
     write(source, [conversation(texts=3)])
     summary = await look(log, order, lambda line: None)
     assert (summary.created, summary.updated, summary.messages_written) == (0, 1, 1)
+
+
+async def test_a_dry_run_tells_what_would_fail(log: Turnlog, source: Path) -> None:
+    copies = [conversation(n, texts=2) for n in range(3)]
+    write(source, copies)
+    await run(log, source)
+    first, *rest = copies[0].messages
+    changed = replace(first, parts=(TextPart("otherwise"),))
+    more = conversation(1, texts=3)
+    write(source, [replace(copies[0], messages=[changed, *rest]), more])
+    lines: list[Line] = []
+    dry = await look(log, Order(Source(source), (Plain(),)), lines.append)
+    real = (await run(log, source)).summary
+    for summary in (dry, real):
+        counts = (summary.contexts, summary.created, summary.updated, summary.unchanged, summary.failed)
+        assert counts == (3, 0, 1, 1, 1)
+    (failed,) = [line for line in lines if isinstance(line, ContextLine) and line.failed]
+    assert {each.field for each in failed.differences} == {"parts/0/text", "text"}
 
 
 async def test_files_are_deleted_only_when_all_in_them_is_verified(log: Turnlog, source: Path) -> None:

@@ -24,7 +24,7 @@ from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import one_line
 from turnlog.importers.conversation import Problem
-from turnlog.importers.job.report import ContextLine, Line, Summary
+from turnlog.importers.job.report import ContextLine, Line
 from turnlog.importers.source.files import Source
 
 
@@ -73,7 +73,7 @@ async def migrate(
     words = _Words(output)
     hear = emitter(output) if output.json else words.found
     summary, report = await bring(order, backup_dir, options, output, hear, found.contexts)
-    words.tell_summary(summary)
+    words.tell_summary()
     tell_undo(output, report, options.data)
     return 1 if summary.has_failed else 0
 
@@ -85,6 +85,8 @@ class _Words:
         self._output = output
         self.context_ids: list[UUID] = []
         self._failures: list[str] = []
+        self._failed: set[UUID] = set()
+        self._unread: set[str] = set()
 
     def say(self, line: str) -> None:
         if not self._output.json:
@@ -95,13 +97,19 @@ class _Words:
         if isinstance(line, ContextLine):
             self.context_ids.append(line.context_id)
             if line.failed:
+                self._failed.add(line.context_id)
                 self._failures.append(f"{line.context_id}: {_reason(line)}")
         elif isinstance(line, Problem) and not line.warning:
+            if line.context_id is None:
+                self._unread.add(line.path)
+            else:
+                self._failed.add(line.context_id)
             self._failures.append(f"{one_line(line.path)}: Load failed: {one_line(line.reason)}")
 
-    def tell_summary(self, summary: Summary) -> None:
-        total = summary.contexts + summary.problems
-        failed = summary.failed + summary.problems
+    def tell_summary(self) -> None:
+        """Each context counts once, and each file that is none, however much is wrong with it."""
+        total = len(self._failed.union(self.context_ids)) + len(self._unread)
+        failed = len(self._failed) + len(self._unread)
         rate = 100.0 * (total - failed) / total if total else 100.0
         self.say("=== Migration Summary ===")
         self.say(f"Total contexts: {total}")

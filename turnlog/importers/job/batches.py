@@ -120,9 +120,9 @@ async def _bring_batch(log: Turnlog | None, batch: Batch, settings: Settings) ->
     if log is not None and not settings.dry:
         planned = [work for work in works if work.plan is not None]
         await asyncio.gather(*[_append(log.store, work) for work in planned])
-        for work in works:
-            if work.error is None:
-                await _verify(log, work, settings)
+    for work in works:
+        if log is not None and work.error is None and (work.plan is None or not settings.dry):
+            await _verify(log, work, settings)
     return [_line_of(work, dry=settings.dry) for work in works]
 
 

@@ -99,7 +99,10 @@ class FileLine(msgspec.Struct, frozen=True, tag="file"):
 
 
 class Summary(msgspec.Struct, tag="summary"):
-    """The last line: everything in numbers. ``not_found``: of the problems, contexts that were asked for."""
+    """The last line: everything in numbers. A context that ``failed`` counts as that, whatever was written.
+
+    ``not_found``: of the problems, contexts that were asked for.
+    """
 
     contexts: int = 0
     created: int = 0
@@ -123,10 +126,11 @@ class Summary(msgspec.Struct, tag="summary"):
         match line:
             case ContextLine():
                 self.contexts += 1
-                self.created += line.status == "created"
-                self.updated += line.status == "updated"
-                self.unchanged += line.status == "unchanged"
                 self.failed += line.failed
+                if not line.failed:
+                    self.created += line.status == "created"
+                    self.updated += line.status == "updated"
+                    self.unchanged += line.status == "unchanged"
                 self.verified += line.verified
                 self.messages += line.messages
                 self.chunks += line.chunks
