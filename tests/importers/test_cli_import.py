@@ -14,13 +14,13 @@ import pytest
 from commands import Ran, Terminal
 from conversations import Plain, conversation, identifier, write
 from copilot_stores import plain
-from legacy import write_gen3
+from legacy import write_gen3, write_json
 
 import turnlog.cli.importing
 from eventstore.environment import WriterLock
 from eventstore.errors import Refused
 from turnlog.importers.conversation import Importer, Message, Problem
-from turnlog.importers.source.files import Source
+from turnlog.importers.source.files import Source, stable_id
 
 
 def detect(source: Source, insist: str | None) -> list[Importer]:
@@ -164,7 +164,42 @@ def test_only_and_workspace(terminal: Terminal, source: Path) -> None:
     terminal.ok("import", source, "--yes", "--workspace", "old", "--only", *chosen)
     assert ids(terminal) == set(chosen)
     assert {line["workspace"] for line in terminal.ok("contexts", "--json").lines} == {"old"}
-    assert terminal("import", source, "--yes", "--only", "nonsense").code == 2
+    assert terminal("import", source, "--yes", "--only", "nonsense").code == 3
+
+
+def test_a_context_may_be_asked_for_by_the_name_that_the_source_gives_it(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    terminal = Terminal(data_dir / "store", capsys)
+    for name in ("first", "second"):
+        session = {"id": name, "messages": [{"role": "user", "content": name}], "created_at": "2026-02-01"}
+        write_json(data_dir / "source" / f"{name}.json", session)
+    backups = data_dir / "backups"
+    options = ("--yes", "--backup-dir", backups)
+    terminal.ok("import", data_dir / "source", *options, "--only", "second")
+    (line,) = terminal.ok("contexts", "--json").lines
+    assert line["id"] == str(stable_id("copilot_chat", "second"))
+    ran = terminal("import", data_dir / "source", *options, "--only", line["id"].replace("-", ""), "third")
+    assert ran.code == 3
+    assert "problem the source has no context third (context_not_found)" in ran.err
+
+
+def test_nothing_is_deleted_through_a_link_to_the_source(
+    terminal: Terminal, source: Path, data_dir: Path
+) -> None:
+    (data_dir / "link").symlink_to(source)
+    ran = terminal("import", data_dir / "link", "--yes", "--delete-source")
+    assert ran.code == 2
+    assert "is a symbolic link" in ran.err
+    assert len(list(source.iterdir())) == 3
+    assert terminal.ok("import", data_dir / "link", "--yes").out.startswith("3 contexts: 3 created")
+
+
+def test_another_workspace_later_is_told_as_what_it_is(terminal: Terminal, source: Path) -> None:
+    terminal.ok("import", source, "--yes")
+    ran = terminal("import", source, "--yes", "--workspace", "other")
+    assert ran.code == 1
+    assert 'workspace: it stays in "default" and is not moved to "other"' in ran.err
 
 
 def test_a_context_that_is_not_in_the_source_is_not_found(terminal: Terminal, source: Path) -> None:

@@ -39,7 +39,7 @@ async def test_a_file_is_kept_when_only_some_of_its_contexts_were_asked_for(
     write(source, [conversation(2)], "other.conversation")
     write(source, [conversation(3)], "whole.conversation")
     (source / "broken.conversation").write_bytes(b"\xc1")
-    imported = await run(log, source, only=frozenset({identifier(0), identifier(3)}), delete=True)
+    imported = await run(log, source, only={identifier(0): "0", identifier(3): "3"}, delete=True)
     assert sorted(contents(source)) == ["both.conversation", "broken.conversation", "other.conversation"]
     assert imported.files == {
         "both.conversation": FileLine("both.conversation", False, "not_imported"),

@@ -67,9 +67,8 @@ async def test_what_was_verified_is_deleted_and_comes_back(log: Turnlog, source:
 async def test_of_the_contexts_that_were_asked_for_all_files_are_deleted(log: Turnlog, source: Path) -> None:
     there, importers = contents(source), tuple(detect(Source(source)))
     (pool,) = [name for name in there if name.endswith("context.json")]
-    only = frozenset(
-        line.context_id for line in (await run(log, source, importers)).contexts if pool in line.files
-    )
+    contexts = (await run(log, source, importers)).contexts
+    only = {line.context_id: "the pool" for line in contexts if pool in line.files}
     assert len(only) == 1
     imported = await run(log, source, importers, only=only, delete=True)
     assert there.keys() - contents(source) == {name for name in there if name.startswith("pool/")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 import sys
 from collections.abc import Callable, Generator
@@ -32,12 +31,10 @@ from turnlog.importers.job.backup import Backup, back_up
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.report import ContextLine, FileLine, Header, Hear, Line, Summary
 from turnlog.importers.job.running import Order, look, run_import
-from turnlog.importers.source.files import Source
+from turnlog.importers.source.files import Source, own_id
 from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
-
-_UUID: Final = re.compile(r"[0-9A-Fa-f]{8}(?:-?[0-9A-Fa-f]{4}){3}-?[0-9A-Fa-f]{12}")
 
 
 async def import_(
@@ -67,8 +64,8 @@ async def import_(
         dry_run: say what was found and what would happen; write nothing.
         backup_dir: where the copy of the source goes, and the report.
         delete_source: delete the files whose contexts are all verified.
-        only: the ids of the contexts to import; all unless given. Ends with 3 if one is not there and
-            nothing else failed.
+        only: the whole ids of the contexts to import, as the source says them or a dry run does; all unless
+            given. Ends with 3 if one is not there and nothing else failed.
         workspace: where the contexts go; where the source has them unless given.
         report: a file for the report, beside the one in the backup.
         transform: for our own ndjson, a function of yours as MODULE:FUNCTION: it is given each event, and
@@ -88,7 +85,7 @@ async def import_(
     if transform is not None:
         raise Refused("invalid_argument", "a transform is for what turnlog export wrote as ndjson")
     check_places(source, options.data, backup_dir)
-    order = order_of(source, format_, _ids(only), workspace, report, delete=delete_source)
+    order = order_of(source, format_, only, workspace, report, delete=delete_source)
     hear = emitter(output)
     if dry_run:
         return answer(output, await look_at(order, options, output, hear), dry=True)
@@ -98,6 +95,10 @@ async def import_(
         found = await look_at(order, options, output, _nothing)
         what = f"{count(found.contexts, 'context')}, {count(found.messages, 'message')} and "
         what += f"{count(found.chunks, 'chunk')} from {one_line(str(source))}"
+        if found.problems:
+            what += f", all but {count(found.problems, 'problem')},"
+        what += f" into {one_line(str(options.data))}"
+        what += ", and delete the files that are verified" if delete_source else ""
         if not confirmed(output, f"Import {what}? Type yes: "):
             raise Refused("not_confirmed", "not confirmed; nothing was imported")
         total = found.contexts
@@ -110,7 +111,7 @@ async def import_(
 def order_of(
     source: Path,
     insist: str | None,
-    only: frozenset[UUID] | None = None,
+    only: tuple[str, ...] = (),
     workspace: str | None = None,
     report: Path | None = None,
     *,
@@ -119,10 +120,22 @@ def order_of(
     """What is asked for. Raises ``Refused`` for a source that is not there or in no known format."""
     if not source.exists():
         raise Refused("input_unreadable", f"there is no {one_line(str(source))}")
+    if delete and source.is_symlink():
+        what = f"{one_line(str(source))} is a symbolic link, and nothing is deleted through one"
+        raise Refused("invalid_argument", what)
     if report is not None and not report.absolute().parent.is_dir():
         raise Refused("invalid_argument", f"there is no directory for {one_line(str(report))}")
     read = Source(source)
-    return Order(read, tuple(detect(read, insist)), workspace, only, delete, report)
+    importers = tuple(detect(read, insist))
+    names = {_named(text, one.format): text for text in only for one in importers}
+    return Order(read, importers, workspace, names or None, delete, report)
+
+
+def _named(text: str, format_: str) -> UUID:
+    try:
+        return UUID(text)
+    except ValueError:
+        return own_id(format_, text)
 
 
 def check_places(source: Path, *others: Path) -> None:
@@ -245,6 +258,8 @@ def tell_line(output: Output, line: Line) -> None:
 def _difference(difference: Difference) -> Text:
     where = "" if difference.message_id is None else f" message {difference.message_id}"
     expected, found = one_line(difference.expected), one_line(difference.found)
+    if difference.field == "workspace":  # it may be asked for, whatever the source says
+        return styled(f" workspace: it stays in {found} and is not moved to {expected}", "")
     return styled(f"{where} {one_line(difference.field)}: {expected} in the source, {found} here", "")
 
 
@@ -267,13 +282,6 @@ def emitter(output: Output) -> Hear:
 
 def _nothing(line: Line) -> None:
     """Nobody is told: it is only counted."""
-
-
-def _ids(texts: tuple[str, ...]) -> frozenset[UUID] | None:
-    for text in texts:
-        if _UUID.fullmatch(text) is None:
-            raise Refused("invalid_argument", f"{text!r} is no context's id", argument="only")
-    return frozenset(map(UUID, texts)) or None
 
 
 @contextmanager

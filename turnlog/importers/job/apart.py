@@ -16,7 +16,6 @@ import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
-from uuid import UUID
 
 import msgspec
 
@@ -25,7 +24,7 @@ from eventstore.process import spare
 from eventstore.spool import Spool, pickle_into
 from turnlog.importers.conversation import Importer
 from turnlog.importers.detecting import FORMATS
-from turnlog.importers.job.reading import BATCH_BYTES, Batch, batches, read
+from turnlog.importers.job.reading import BATCH_BYTES, Batch, Only, batches, read
 from turnlog.importers.source.files import Source
 
 WORTH_BYTES: Final = 8 * 1024 * 1024
@@ -45,7 +44,7 @@ class _Task(msgspec.Struct, frozen=True):
 
     root: Path
     formats: tuple[str, ...]
-    only: frozenset[UUID] | None
+    only: Only | None
 
 
 class _End(msgspec.Struct, frozen=True):
@@ -72,7 +71,7 @@ def is_worth_it(importers: tuple[Importer, ...], size: int) -> bool:
 
 @contextlib.contextmanager
 def reading_apart(
-    source: Source, importers: tuple[Importer, ...], only: frozenset[UUID] | None, not_asked_for: set[str]
+    source: Source, importers: tuple[Importer, ...], only: Only | None, not_asked_for: set[str]
 ) -> Generator[Iterator[Batch]]:
     """The batches of a source, as ``reading.batches`` makes them; ``not_asked_for`` is filled at their end.
 

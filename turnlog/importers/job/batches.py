@@ -24,7 +24,7 @@ from turnlog.importers.job.apart import reading_apart
 from turnlog.importers.job.differences import Difference
 from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
-from turnlog.importers.job.reading import Batch, Read, batches, files_of, read
+from turnlog.importers.job.reading import Batch, Only, Read, batches, files_of, read
 from turnlog.importers.job.recording import Figures, copies_in, digest_and_bytes, figures_of
 from turnlog.importers.job.renaming import not_undone
 from turnlog.importers.job.report import (
@@ -51,7 +51,7 @@ class Settings(msgspec.Struct, frozen=True):
 
     run: str
     workspace: str | None = None
-    only: frozenset[UUID] | None = None
+    only: Only | None = None
     dry: bool = False
     apart: bool = False
 

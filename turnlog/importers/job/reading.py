@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -12,7 +12,7 @@ import msgspec
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.detecting import unclaimed
 from turnlog.importers.job.recording import Figures, digest_and_bytes, figures_of
-from turnlog.importers.source.files import Source
+from turnlog.importers.source.files import Source, uuid_of
 from turnlog.importers.source.keeping import CHUNK_BYTES
 from turnlog.importers.source.notes import problem_of
 
@@ -24,6 +24,10 @@ BATCH_BYTES: Final = 8 * 1024 * 1024
 
 NOT_A_CONVERSATION: Final = "not_a_conversation"
 """The code of what an importer says of a file that has the kind of its own, and not their shape."""
+
+
+Only: TypeAlias = Mapping[UUID, str]
+"""The contexts that are asked for, each with the name that it is asked for by; one may stand for several."""
 
 
 class Read(msgspec.Struct, frozen=True):
@@ -72,10 +76,10 @@ def batches(items: Iterable[Conversation | Problem]) -> Iterator[Batch]:
 
 
 def read(
-    source: Source, importers: Iterable[Importer], only: frozenset[UUID] | None, not_asked_for: set[str]
+    source: Source, importers: Iterable[Importer], only: Only | None, not_asked_for: set[str]
 ) -> Iterator[Conversation | Problem]:
     """What is asked for; nothing of what was read before is held when it reads on."""
-    importers, missing = list(importers), set(only or ())
+    importers, missing = list(importers), set((only or {}).values())
 
     def is_wanted(item: Conversation | Problem) -> bool:
         is_context = isinstance(item, Conversation)
@@ -84,15 +88,16 @@ def read(
             not_asked_for.update(files_of(item) if is_context else (item.path,))
             return False
         if is_context:
-            missing.discard(item.id)
+            missing.discard((only or {}).get(item.id, ""))
         return True
 
     yield from filter(is_wanted, _read_all(source, importers))
     if only is None:
         yield from map(problem_of, source.left_out())
         yield from unclaimed(source, importers)
-    for each in sorted(missing):
-        yield Problem("", "context_not_found", f"the source has no context {each}", context_id=each)
+    for name in sorted(missing):
+        reason = f"the source has no context {name}"
+        yield Problem("", "context_not_found", reason, context_id=uuid_of(name))
 
 
 def _read_all(source: Source, importers: list[Importer]) -> Iterator[Conversation | Problem]:

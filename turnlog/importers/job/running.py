@@ -6,7 +6,6 @@ import shutil
 from contextlib import aclosing, closing
 from pathlib import Path
 from typing import Final
-from uuid import UUID
 
 import anyio
 import msgspec
@@ -20,6 +19,7 @@ from turnlog.importers.job.apart import is_worth_it
 from turnlog.importers.job.backup import Backup
 from turnlog.importers.job.batches import Settings, bring_over
 from turnlog.importers.job.deleting import delete_verified
+from turnlog.importers.job.reading import Only
 from turnlog.importers.job.report import Header, Hear, Summary
 from turnlog.importers.source.files import Source
 
@@ -33,7 +33,7 @@ class Order(msgspec.Struct, frozen=True):
     source: Source
     importers: tuple[Importer, ...]
     workspace: str | None = None
-    only: frozenset[UUID] | None = None
+    only: Only | None = None
     delete: bool = False
     report: Path | None = None
 
