@@ -111,6 +111,7 @@ LAYERS: Final = (
     "turnlog.facade",
     "turnlog.moments",
     "turnlog.importers.source.json_text",
+    "turnlog.importers.source.unpacking",
     "turnlog.importers.source.arrays",
     "turnlog.importers.source.rows",
     "turnlog.importers.source.pieces",

@@ -17,7 +17,8 @@ from eventstore.limits import JSON_DEPTH_MAX
 from turnlog.importers.source import files, json_text
 from turnlog.importers.source.arrays import elements
 from turnlog.importers.source.files import FILE_BYTES_MAX, Source, Unreadable, stable_id
-from turnlog.importers.source.json_text import decode, gunzip
+from turnlog.importers.source.json_text import decode
+from turnlog.importers.source.unpacking import gunzip
 
 REFUSED = [
     (b'{"a": 1, "b": {"c": 1, "c": 2}}', "duplicate_key", '"c"'),

@@ -18,7 +18,7 @@ from taskerino_stores import checksum, envelope, put, read, session
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes
 from turnlog.importers.taskerino import envelope as reading
-from turnlog.importers.taskerino.envelope import checksums, value
+from turnlog.importers.taskerino.envelope import checksums, collection, value
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 60), 1 << 60) | st.text(st.characters(codec="utf-8")),
@@ -108,7 +108,7 @@ def test_broken_data_is_refused(tmp_path: Path, data: Any, code: str) -> None:
 
 
 def test_a_bomb_is_refused_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "UNPACKED_BYTES_MAX", 1 << 20)
+    monkeypatch.setattr(reading, "JSON_BYTES_MAX", 1 << 20)
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(b" " * (1 << 20)) for _ in range(200)) + packer.flush()
     data = "GZIP_V1:" + base64.b64encode(bomb).decode()
@@ -140,3 +140,30 @@ def test_a_broken_collection_is_told(tmp_path: Path) -> None:
     found, problems = read(tmp_path)
     assert len(found) == 1
     assert [(problem.path, problem.code) for problem in problems] == [("sessions.json", "gzip_damaged")]
+
+
+def test_a_collection_is_unpacked_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions = [session(id=f"session-{n}", description="x" * 300_000) for n in range(100)]
+    put(tmp_path, "sessions", sessions, "gzip")
+    monkeypatch.setattr(reading, "JSON_BYTES_MAX", 1 << 20)
+    notes = Notes("sessions.json")
+    tracemalloc.start()
+    try:
+        count = sum(1 for _ in collection(Source(tmp_path), "sessions.json", notes))
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert count == 100
+    conversations, problems = read(tmp_path)
+    assert (len(conversations), problems) == (100, [])
+
+
+def test_a_collection_that_unpacks_without_end_is_read_up_to_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sessions = [session(id=f"session-{n}", description="x" * 300_000) for n in range(100)]
+    put(tmp_path, "sessions", sessions, "gzip")
+    monkeypatch.setattr(reading, "COLLECTION_BYTES_MAX", 8_000_000)
+    conversations, problems = read(tmp_path)
+    assert 20 < len(conversations) < 27, "those before the bound"
+    assert [problem.code for problem in problems] == ["gzip_too_large"]

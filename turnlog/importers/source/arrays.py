@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
 from turnlog.importers.source.json_text import BLANKS, BYTE_ORDER_MARK, Unreadable
 
@@ -18,7 +18,15 @@ NEXT_BRACKET: Final = re.compile(rb'(?:[^"\[\]{}]++|' + TEXT + rb')*+(["\[\]{}])
 """Passes over what lies deeper than the members of interest: to a bracket, or a text without an end."""
 
 
-def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
+class Readable(Protocol):
+    """What bytes are read from, one after the other."""
+
+    def read(self, size: int, /) -> bytes:
+        """Up to so many; none at the end."""
+        ...
+
+
+def elements(file: Readable, path: str) -> Iterator[bytes]:
     """The texts of the elements, which may be no JSON; a blank file has none.
 
     Raises ``Unreadable`` where the array itself is broken, after the elements before that place.
@@ -66,7 +74,7 @@ def elements(file: BinaryIO, path: str) -> Iterator[bytes]:
         del block
 
 
-def _beginning(file: BinaryIO, path: str) -> bytes:
+def _beginning(file: Readable, path: str) -> bytes:
     """The first block, from the array's bracket on; nothing of a blank file."""
     first = file.read(_BLOCK_BYTES).removeprefix(BYTE_ORDER_MARK)
     while not (text := first.lstrip(BLANKS)) and first:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -109,28 +108,6 @@ def decode(name: str, text: bytes, mend: Mend | None = None, place: str | None =
                 raise Unreadable(name, "duplicate_key", f"an object has the member {key} twice", key)
             mend("repeated_key", f"an object in it has the member {key} more than once")
     return value
-
-
-def gunzip(packed: bytes, name: str = "", bytes_max: int = JSON_BYTES_MAX) -> bytes:
-    """The content of a gzip, of which ``name`` is the file's. Raises ``Unreadable``."""
-    if not packed:
-        raise Unreadable(name, "gzip_damaged", "it is empty, and no gzip is")
-    content: list[bytes] = []
-    room = bytes_max
-    while packed:
-        member = zlib.decompressobj(wbits=31)
-        try:
-            piece = member.decompress(packed, room + 1)
-        except zlib.error as error:
-            raise Unreadable(name, "gzip_damaged", f"it is no sound gzip: {error}") from None
-        room -= len(piece)
-        if room < 0:
-            raise Unreadable(name, "gzip_too_large", f"unpacked it has more than {bytes_max:,} bytes")
-        if not member.eof:
-            raise Unreadable(name, "gzip_damaged", "it ends in the middle of a gzip")
-        content.append(piece)
-        packed = member.unused_data
-    return b"".join(content)
 
 
 def _refuse_nesting(name: str, value: Any) -> None:

@@ -15,9 +15,8 @@ from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes, problem_of
-from turnlog.importers.source.shapes import shape_of
 from turnlog.importers.taskerino.attachments import Attachments
-from turnlog.importers.taskerino.envelope import payload, value
+from turnlog.importers.taskerino.envelope import shape_inside, value
 from turnlog.importers.taskerino.items import DOCUMENTS, Found, Recorded
 from turnlog.importers.taskerino.sessions import conversation, is_session
 
@@ -70,7 +69,7 @@ class Folders:
             if not self.source.path(prefix + name).is_file():
                 continue
             try:
-                seen = shape_of(payload(self.source, prefix + name, Notes(name)))
+                seen = shape_inside(self.source, prefix + name)
             except Unreadable:
                 broken = True
                 continue

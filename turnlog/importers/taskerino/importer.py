@@ -12,9 +12,9 @@ from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.fields import type_of
 from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes, problem_of
-from turnlog.importers.source.shapes import head, shape, shape_of
+from turnlog.importers.source.shapes import head, shape
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
-from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, payload
+from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, shape_inside
 from turnlog.importers.taskerino.folders import Folders, read_folder
 from turnlog.importers.taskerino.items import FORMAT, Found
 from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
@@ -109,7 +109,7 @@ def _is_collection(source: Source, name: str) -> bool:
     seen = shape(source, name, b"[")
     if seen.opening == b"{" and may_be_envelope(head(source, name)) and is_envelope(shape(source, name)):
         try:
-            seen = shape_of(payload(source, name, Notes(name)))
+            seen = shape_inside(source, name)
         except Unreadable:
             return name.rpartition("/")[2] == "sessions.json"
     return seen.opening == b"[" and is_session(seen.keys)
