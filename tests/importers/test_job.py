@@ -310,8 +310,13 @@ async def test_undoing_overwrites_nothing(log: Turnlog, source: Path) -> None:
     (name,) = contents(source)
     imported = await run(log, source, delete=True)
     (source / name).write_text("mine")
-    assert (await undone(log, imported.path))[name] == "another file is there"
+    outcomes = await undone(log, imported.path)
+    assert outcomes[name] == "another file is there"
+    assert outcomes[identifier("one")] == "its file could not be put back: it stays"
     assert (source / name).read_text() == "mine"
+    assert not (await log.queries.context(identifier("one"))).deleted
+    (source / name).unlink()
+    assert await undone(log, imported.path) == {name: "restored", identifier("one"): "deleted"}
 
 
 async def test_undoing_needs_the_report_of_this_store(log: Turnlog, source: Path, tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ from turnlog.cli.importing import confirmed
 from turnlog.cli.options import DEFAULTS, Flag, Options
 from turnlog.cli.output import Output
 from turnlog.cli.text import count, one_line
+from turnlog.importers.job.backup import PUT_BACK
 from turnlog.importers.job.undoing import plan_undoing
 from turnlog.importers.job.undoing import undo as undo_all
 
-_UNDONE: Final = ("restored", "there", "deleted", "deleted_before", "not_found")
+_UNDONE: Final = (*PUT_BACK, "deleted", "deleted_before", "not_found")
 """What may come of a file or a context that is as it was before the import."""
 
 
@@ -23,7 +24,7 @@ async def undo(report: Path, /, *, yes: Flag = False, options: Options = DEFAULT
     """Undo an import by its report: delete the contexts that it made, put deleted source files back.
 
     A deleted context takes no more events; its history stays readable. What was added to a context that was
-    there before stays. Ends with 1 if a file could not be put back.
+    there before stays, and so does a context whose file could not be put back; then it ends with 1.
 
     Args:
         report: the report, as the import named it.

@@ -102,6 +102,10 @@ def _alone_in(directory: Path) -> Generator[None, None, None]:
         os.close(descriptor)
 
 
+PUT_BACK: Final = ("restored", "there")
+"""What ``restore`` says of a file that is where it was."""
+
+
 def restore(backup: Path, source: Path, names: Iterator[str], *, is_file: bool) -> Iterator[tuple[str, str]]:
     """Put files back where they were, each verified; nothing is overwritten.
 

@@ -13,7 +13,7 @@ from eventstore.events import ContextDeleted
 from projections.pages import PAGE_ITEMS_MAX
 from turnlog.facade import Turnlog
 from turnlog.importers.job import report
-from turnlog.importers.job.backup import restore
+from turnlog.importers.job.backup import PUT_BACK, restore
 from turnlog.importers.job.recording import copies_in
 from turnlog.importers.job.renaming import UNDONE
 from turnlog.importers.job.report import ContextLine, FileLine, Header
@@ -26,6 +26,7 @@ class Undoing(NamedTuple):
     were written to afterwards; ``updated``: contexts that it only added to, and that are left as they are.
     """
 
+    report: Path
     header: Header
     context_ids: list[UUID]
     files: list[str]
@@ -68,7 +69,7 @@ async def plan_undoing(log: Turnlog, path: Path) -> Undoing:
         version is not None and log.store.version_of(context_id) > version
         for context_id, version in ((each, made[each]) for each in standing)
     )
-    return Undoing(header, list(made), list(dict.fromkeys(files)), len(standing), since, updated)
+    return Undoing(path, header, list(made), list(dict.fromkeys(files)), len(standing), since, updated)
 
 
 async def _outcome_before(log: Turnlog, context_id: UUID) -> str | None:
@@ -92,13 +93,29 @@ async def _made_by(log: Turnlog, run: str) -> AsyncGenerator[UUID]:
 
 
 async def undo(log: Turnlog, undoing: Undoing) -> AsyncGenerator[tuple[UUID | str, str]]:
-    """Put deleted files back, then tombstone the contexts. Tells what came of each file and context."""
+    """Put deleted files back, then tombstone the contexts. Tells what came of each file and context.
+
+    A context of a file that could not be put back stays, or it would be nowhere.
+    """
     header = undoing.header
-    for outcome in _restored(header, undoing.files):
-        yield outcome
-    async with aclosing(_tombstoned(log, undoing.context_ids, header.run)) as outcomes:
+    lost = set[str]()
+    for name, outcome in _restored(header, undoing.files):
+        if outcome not in PUT_BACK:
+            lost.add(name)
+        yield name, outcome
+    staying = _contexts_in(undoing.report, lost) if lost else set[UUID]()
+    for context_id in staying.intersection(undoing.context_ids):
+        yield context_id, "its file could not be put back: it stays"
+    leaving = [each for each in undoing.context_ids if each not in staying]
+    async with aclosing(_tombstoned(log, leaving, header.run)) as outcomes:
         async for outcome in outcomes:
             yield outcome
+
+
+def _contexts_in(path: Path, files: set[str]) -> set[UUID]:
+    """The contexts that were read from any of these files."""
+    contexts = (line for line in report.lines(path) if isinstance(line, ContextLine))
+    return {line.context_id for line in contexts if not files.isdisjoint(line.files)}
 
 
 async def _tombstoned(log: Turnlog, context_ids: list[UUID], run: str) -> AsyncGenerator[tuple[UUID, str]]:
