@@ -442,3 +442,37 @@ def test_any_session_survives_with_all_its_facts(
     assert {name: back[name] for name in told if name not in documents | kinds.keys()} == {
         name: value for name, value in told.items() if name not in documents | kinds.keys()
     }
+
+
+def test_an_index_that_names_what_is_not_there_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "sessions/one/metadata", session(id="one"))
+    put(tmp_path, "session-index", ["one", "gone", 5, "../one", ""])
+    found, problems = read(tmp_path)
+    assert len(found) == 1
+    told = [(one.code, one.place) for one in problems if one.code != "skipped"]
+    assert told == [("dangling_session", f"$[{index}]") for index in (1, 2, 3, 4)]
+    assert all(problem.warning for problem in problems)
+
+
+def test_an_index_beside_a_collection_is_left_to_it(tmp_path: Path) -> None:
+    put(tmp_path, "sessions", [session(id="one")])
+    put(tmp_path, "session-index", ["one"])
+    _, problems = read(tmp_path)
+    assert [problem.code for problem in problems] == ["skipped"]
+
+
+def test_an_index_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    put(tmp_path, "sessions/one/metadata", session(id="one"))
+    (tmp_path / "session-index.json").write_text("[")
+    _, problems = read(tmp_path)
+    assert [(problem.code, problem.warning) for problem in problems] == [
+        ("truncated", True),
+        ("skipped", True),
+    ]
+
+
+def test_a_status_of_any_type_is_no_reason_for_a_warning(tmp_path: Path) -> None:
+    put(tmp_path, "sessions", [session(enrichmentStatus={"audio": "done"})])
+    (conversation,), _ = read(tmp_path)
+    assert conversation.warnings == ()
+    assert conversation.attributes["import"]["source"]["enrichmentStatus"] == {"audio": "done"}

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final, cast
 
+from msgspec.structs import replace
+
 from eventstore.content import Json
 from turnlog.importers.conversation import Conversation, Problem
 from turnlog.importers.source.fields import type_of
@@ -14,7 +16,13 @@ from turnlog.importers.source.files import Source, Unreadable
 from turnlog.importers.source.notes import Notes, problem_of
 from turnlog.importers.source.shapes import head, shape
 from turnlog.importers.taskerino.attachments import INDEX, STORE, Attachments
-from turnlog.importers.taskerino.envelope import collection, is_envelope, may_be_envelope, shape_inside
+from turnlog.importers.taskerino.envelope import (
+    collection,
+    is_envelope,
+    may_be_envelope,
+    shape_inside,
+    value,
+)
 from turnlog.importers.taskerino.folders import Folders, read_folder
 from turnlog.importers.taskerino.items import FORMAT, Found
 from turnlog.importers.taskerino.sessions import conversation, is_session, unfold
@@ -34,6 +42,9 @@ _SKIPPED: Final = {
     "compressed twins of a collection": re.compile(r"(^|/)sessions\.compressed\.json$"),
 }
 """What is no session, by what it is; backups first, for there are some of everything."""
+
+
+_INDEX: Final = re.compile(r"(^|/)session-index\.json$")
 
 
 class Taskerino:
@@ -65,6 +76,8 @@ class Taskerino:
         for name in source.files():
             if reason := _reason_to_skip(source, name):
                 skipped[reason] += 1
+                if _INDEX.search(name):
+                    yield from _dangling(source, name)
                 continue
             if folder is not None and (not folder or name.startswith(f"{folder}/")):
                 names.append(name)
@@ -86,6 +99,23 @@ def _reason_to_skip(source: Source, name: str) -> str | None:
     if source.is_file:
         return None
     return next((reason for reason, pattern in _SKIPPED.items() if pattern.search(name)), None)
+
+
+def _dangling(source: Source, name: str) -> Iterator[Problem]:
+    """The sessions that an index names, and that have no folder: where all are one file, it says itself."""
+    folder = name.rpartition("session-index.json")[0]
+    if source.has(f"{folder}sessions.json"):
+        return
+    try:
+        named = value(source, name, Notes(name))
+    except Unreadable as unreadable:
+        yield replace(problem_of(unreadable), warning=True)
+        return
+    for index, one in enumerate(cast("list[Json]", named) if isinstance(named, list) else []):
+        is_id = isinstance(one, str) and one not in ("", ".", "..") and "/" not in one
+        if not (is_id and source.path(f"{folder}sessions/{one}").is_dir()):
+            reason = f"there is no session {str(one)[:60]}"
+            yield Problem(name, "dangling_session", reason, f"$[{index}]", warning=True)
 
 
 class _Stores:

@@ -24,7 +24,6 @@ _TEXTS: Final = (
     "subCategory",
     "activityType",
     "fullAudioAttachmentId",
-    "enrichmentStatus",
 )
 _TIMES: Final = ("startTime", "endTime", "lastScreenshotTime", "pausedAt", "createdAt", "updatedAt")
 _NUMBERS: Final = (
