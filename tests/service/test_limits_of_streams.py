@@ -171,6 +171,27 @@ async def test_an_answer_that_nobody_takes_ends_too(data_dir: Path) -> None:
             assert msgspec.json.encode(lines).count(b"x" * 100) == 0
 
 
+async def test_who_takes_what_there_is_has_not_stalled(data_dir: Path) -> None:
+    """Not even when as much waits whenever somebody looks: each time it is another answer."""
+    async with (
+        serving(data_dir, limits__reader_stalled_seconds_max=0.5) as served,
+        connection(served) as raw,
+    ):
+        await raw.send(request("GET", "/healthz"))
+        await raw.answer()
+        protocol: Any = next(iter(served.server.server_state.connections))
+        now = asyncio.get_running_loop().time()
+        for number in range(5):
+            protocol.transport.write(b"x" * 100)
+            protocol.check(now + number)
+            assert not protocol.transport.is_closing()
+            await raw.until(b"x" * 100)
+        protocol.transport.write(b"x" * 100)
+        for number in (5, 6):
+            protocol.check(now + number)
+        assert protocol.transport.is_closing(), "nothing was taken between two looks"
+
+
 async def test_a_provider_that_finds_no_room_leaves_nothing_behind(data_dir: Path) -> None:
     async with serving(data_dir, limits__subscribers_max=1, limits__retry_after_seconds=WAIT) as served:
         context_id = await served.context()

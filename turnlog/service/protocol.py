@@ -30,13 +30,12 @@ class LimitedProtocol(DirectProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Refuse one too many, before it costs anything."""
-        super().connection_made(
-            cast("asyncio.Transport", Gathered(cast("asyncio.Transport", transport), self.loop))
-        )
+        self._gathered = Gathered(cast("asyncio.Transport", transport), self.loop)
+        super().connection_made(cast("asyncio.Transport", self._gathered))
         self.flow = OneByOne(self.transport, self.pipeline)
         self._header_bytes = self._untold_bytes = 0
         self._heard = self._taken = self.loop.time()
-        self._waiting = 0
+        self._waiting = self._taken_bytes = 0
         self._begun: float | None = None
         self._body_open = False
         if len(self.connections) > self.limits.connections_max:
@@ -142,9 +141,10 @@ class LimitedProtocol(DirectProtocol):
     def check(self, now: float) -> None:
         """End the connection when it is silent for too long where it should speak, or takes nothing."""
         waiting = self.transport.get_write_buffer_size()
-        if waiting == 0 or self._waiting == 0 or waiting < self._waiting:
+        taken_bytes = self._gathered.written - waiting
+        if waiting == 0 or self._waiting == 0 or taken_bytes > self._taken_bytes:
             self._taken = now  # or it begins to wait now, whenever it was last looked at
-        self._waiting = waiting
+        self._waiting, self._taken_bytes = waiting, taken_bytes
         if self.transport.is_closing():
             if now - self._taken > self.limits.reader_stalled_seconds_max:
                 self.transport.abort()  # or it waits for ever to send its last words
@@ -239,6 +239,7 @@ class Gathered:
         self._transport = transport
         self._loop = loop
         self._gathered: list[bytes] = []
+        self.written = 0
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
         self.pause_reading = transport.pause_reading
@@ -249,6 +250,7 @@ class Gathered:
         if not self._gathered:
             self._loop.call_soon(self._flush)
         self._gathered.append(data)
+        self.written += len(data)
 
     def get_write_buffer_size(self) -> int:
         """What was not sent yet."""
