@@ -22,6 +22,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.conversation import Conversation, Importer, Problem
 from turnlog.importers.job.apart import reading_apart
 from turnlog.importers.job.differences import Difference
+from turnlog.importers.job.growing import as_grown, grown_in
 from turnlog.importers.job.own_exports import Place, explained
 from turnlog.importers.job.planning import Plan, plan_later, plan_new
 from turnlog.importers.job.reading import Batch, Only, Read, batches, files_of, read
@@ -160,15 +161,20 @@ async def _prepare_later(log: Turnlog, work: _Work, digest: str, version: int, s
         )
     copies = copies_in(state.attributes)
     work.created = bool(copies) and copies[0].run == settings.run
-    for copy in copies:
-        if copy.digest == digest:
-            work.before, work.version = copy.before, copy.version
-    if work.version:
+    known = next((copy for copy in reversed(copies) if copy.digest == digest), None)
+    if known is not None:
+        work.before, work.version = known.before, known.version
+        work.conversation = as_grown(conversation, known.grown)
         return
     compared = await compare(log, conversation, workspace=settings.workspace, before=version)
+    grown = await grown_in(log, conversation, compared, copies)
+    if grown.ids:
+        work.conversation = conversation = as_grown(conversation, grown.ids)
+        work.figures = await _found(work, partial(figures_of, conversation.messages))
+        compared = await compare(log, conversation, workspace=settings.workspace, before=version)
     work.explained = await explained(log, conversation, compared)
     compared = compared._replace(differences=work.unexplained(compared))
-    work.plan = await _found(work, partial(plan_later, conversation, digest, compared, settings.run))
+    work.plan = await _found(work, partial(plan_later, conversation, digest, compared, settings.run, grown))
     if work.plan is None:  # else all is compared again, and a long one need not be known twice
         work.compared = compared
     work.before, work.version = version, version

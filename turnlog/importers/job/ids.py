@@ -93,6 +93,13 @@ class Ancestry:
             self._outside[place] = parent_id
         self._parents.append(-1 if parent is None else parent)
 
+    def parent_of(self, message_id: UUID) -> UUID | None:
+        """What a message follows; None for a first one, and for one that is not there."""
+        place = self.ids.place(message_id)
+        if place is None:
+            return None
+        return self._outside.get(place) if self._parents[place] < 0 else self.ids.at(self._parents[place])
+
     def is_ahead(self, head: UUID | None, current: UUID | None) -> bool:
         """Whether a branch that is at ``current`` went on from ``head``."""
         if head is None or head == current:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Final, cast
 from uuid import UUID
@@ -29,6 +29,7 @@ from projections.answers import ContextState
 from projections.metadata import same_json
 from turnlog.importers.conversation import Conversation, Kept, Message
 from turnlog.importers.job.differences import MISSING, Difference, lacks
+from turnlog.importers.job.growing import NONE, Grown
 from turnlog.importers.job.ids import Ids
 from turnlog.importers.job.recording import (
     COMMIT_BYTES,
@@ -111,7 +112,13 @@ def plan_new(
     return Plan(conversation.id, copy.digest, 0, version, created, kept, brought, figures, tuple(tail))
 
 
-def plan_later(conversation: Conversation, digest: str, compared: Compared, run: str) -> Plan | None:
+def plan_later(
+    conversation: Conversation,
+    digest: str,
+    compared: Compared,
+    run: str,
+    grown: Grown = NONE,
+) -> Plan | None:
     """What is new in a copy of a context that is there already; None when it is an older one.
 
     An older copy has messages that are all there and, unless the source says when it was updated, fewer; or
@@ -122,7 +129,7 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     missing = {d.message_id for d in differences if d.message_id in ids and d.field == MISSING}
     conflicts = [d for d in differences if d.message_id is not None and d.message_id not in missing]
     known = copies[-1].updated_at if copies else None
-    is_older = len(ids) < len(there.ids)
+    is_older = len(ids) < len(there.ids) - len(grown.behind)
     if conversation.updated_at is not None and known is not None:
         is_older = conversation.updated_at < known
     if not missing and (is_older or not _says_more(conversation, compared)):
@@ -135,7 +142,7 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     )
     figures = figures_of(brought)
     heads |= figures.heads
-    wanted = _wanted_heads(conversation, compared, ids)
+    wanted = _wanted_heads(conversation, compared, ids, grown.behind)
     tail: list[Record] = list(_moves(heads, wanted))
     if conversation.active_branch != state.active_branch:
         tail.append(BranchSwitched(conversation.active_branch))
@@ -143,7 +150,7 @@ def plan_later(conversation: Conversation, digest: str, compared: Compared, run:
     if conversation.state is not None and _state_differs(conversation, state):
         tail.append(StateChanged(conversation.state, conversation.state_detail))
     version = state.version + 1 + len(kept) + figures.events + len(tail)
-    copy = Copy(digest, run, state.version, version, conversation.updated_at)
+    copy = Copy(digest, run, state.version, version, conversation.updated_at, dict(grown.ids))
     changes = _changes(conversation, state, [*copies, copy])
     conflicts += [d for d in differences if d.field == "workspace"]
     conflicts += _diverged(conversation, compared, wanted)
@@ -174,11 +181,13 @@ def _says_more(conversation: Conversation, compared: Compared) -> bool:
     return bool(fields)
 
 
-def _wanted_heads(conversation: Conversation, compared: Compared, ids: Ids) -> dict[str, UUID | None]:
+def _wanted_heads(
+    conversation: Conversation, compared: Compared, ids: Ids, behind: Collection[UUID]
+) -> dict[str, UUID | None]:
     """Where branches are to be: at a copy's heads, but for a branch that went on without it."""
     heads = compared.state.branches
     return heads | {
-        name: head if heads.get(name) is None or heads[name] in ids else heads[name]
+        name: head if (at := heads.get(name)) is None or at in ids or at in behind else at
         for name, head in branches_of(conversation).items()
     }
 

@@ -42,10 +42,11 @@ _KIND_AND_PART: Final = attrgetter("kind", "part")
 _encoder: Final = msgspec.msgpack.Encoder(order="deterministic", uuid_format="bytes")
 
 
-class Copy(msgspec.Struct, frozen=True):
+class Copy(msgspec.Struct, frozen=True, omit_defaults=True):
     """One copy of a context that was brought in, by the import ``run``.
 
     It changed the context's version from ``before`` to ``version``. ``updated_at``: when its source did.
+    ``grown``: the messages of it that have another id here (``growing.py``).
     """
 
     digest: str
@@ -53,6 +54,7 @@ class Copy(msgspec.Struct, frozen=True):
     before: int
     version: int
     updated_at: int | None = None
+    grown: dict[UUID, UUID] = {}
 
 
 class Figures(msgspec.Struct, frozen=True):
@@ -103,8 +105,20 @@ def _encoded(conversation: Conversation) -> Iterator[bytes]:
             continue
         rest = msgspec.structs.replace(streamed, chunks=())
         yield _encoder.encode(msgspec.structs.replace(message, streamed=rest))
-        for start in range(0, len(streamed.chunks), PIECE_CHUNKS):
-            yield _encoder.encode(streamed.chunks[start : start + PIECE_CHUNKS])
+        yield from _pieces(streamed.chunks)
+
+
+def _pieces(chunks: tuple[Chunk, ...]) -> Iterator[bytes]:
+    for start in range(0, len(chunks), PIECE_CHUNKS):
+        yield _encoder.encode(chunks[start : start + PIECE_CHUNKS])
+
+
+def digest_of(streamed: Streamed) -> str:
+    """A digest of all that a stream says."""
+    digest = sha256(_encoder.encode(msgspec.structs.replace(streamed, chunks=())))
+    for piece in _pieces(streamed.chunks):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def copies_in(attributes: dict[str, Json]) -> list[Copy]:

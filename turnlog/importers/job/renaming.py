@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, cast
 from uuid import UUID
 
@@ -49,23 +50,31 @@ def _renamed(conversation: Conversation, number: int) -> Conversation:
     def new(old: UUID) -> UUID:
         return stable_id("again", str(old), str(number))
 
+    noted = conversation.attributes.get(IMPORT)
+    kept = cast("dict[str, Json]", noted) if isinstance(noted, dict) else {}
+    return replace(
+        with_messages_renamed(conversation, new),
+        id=new(conversation.id),
+        attributes=conversation.attributes | {IMPORT: kept | {SOURCE_ID: str(conversation.id)}},
+    )
+
+
+def with_messages_renamed(conversation: Conversation, new: Callable[[UUID], UUID]) -> Conversation:
+    """A conversation whose messages have other ids, wherever it names one."""
+
     def maybe_new(old: UUID | None) -> UUID | None:
         return None if old is None else new(old)
 
     def of_new(fact: Kept) -> Kept:
         owner = owner_of(fact.name, fact.data)
-        return fact if owner is None else renamed(fact, new(owner))
+        return fact if owner is None or new(owner) == owner else renamed(fact, new(owner))
 
     def message_of_new(message: Message) -> Message:
         return replace(message, id=new(message.id), parent_id=maybe_new(message.parent_id))
 
-    noted = conversation.attributes.get(IMPORT)
-    kept = cast("dict[str, Json]", noted) if isinstance(noted, dict) else {}
     return replace(
         conversation,
-        id=new(conversation.id),
         messages=View(conversation.messages, message_of_new),
         branches={name: maybe_new(head) for name, head in conversation.branches.items()},
         kept=View(conversation.kept, of_new),
-        attributes=conversation.attributes | {IMPORT: kept | {SOURCE_ID: str(conversation.id)}},
     )
