@@ -14,7 +14,7 @@ import pytest
 from commands import Terminal
 from copilot_stores import files_in
 from hypothesis import given, settings
-from legacy import Context, legacy_contexts, write_gen4
+from legacy import Context, legacy_contexts, write_gen4, write_json
 
 import turnlog
 from eventstore.content import TextPart
@@ -36,7 +36,7 @@ from turnlog.facade import Turnlog
 from turnlog.importers.copilot_chat.importer import CopilotChat
 from turnlog.importers.job.backup import back_up
 from turnlog.importers.job.running import Order, run_import
-from turnlog.importers.source.files import Source
+from turnlog.importers.source.files import Source, stable_id
 
 POOL: Final = Path(__file__).resolve().parents[1] / "fixtures" / "copilot_chat" / "pool"
 C, D, M, N, P = UUID(int=0xC), UUID(int=0xD), UUID(int=1), UUID(int=2), UUID(int=3)
@@ -263,3 +263,19 @@ async def test_every_rich_type_comes_back_as_it_was(
         await bring(log, tmp_path / "source")
         await export(log, tmp_path / "out", C)
     assert message(tmp_path / "out", C, M) == body
+
+
+async def test_a_session_goes_out_as_a_context_that_they_can_read(data_dir: Path, tmp_path: Path) -> None:
+    session = {"id": "chat-1", "model": "m", "messages": [{"role": "user", "content": "a"}], "created_at": AT}
+    write_json(tmp_path / "source" / "chat-1.json", session)
+    context_id = stable_id("copilot_chat", "chat-1")
+    async with turnlog.open(data_dir) as log:
+        await bring(log, tmp_path / "source")
+        await export(log, tmp_path / "out", context_id)
+        document = tmp_path / "out" / "contexts" / str(context_id) / "context.json"
+        told = msgspec.json.decode(document.read_bytes())
+        assert told["id"] == str(context_id)
+        assert told["config"] == {"model_id": "m", "mode": "chat", "parameters": {}, "agent_role": "actor"}
+        order = Order(Source(tmp_path / "out"), (CopilotChat(),))
+        summary = await run_import(log, order, back_up(order.source, tmp_path / "backups"), quiet)
+    assert (summary.unchanged, summary.failed) == (1, 0)

@@ -110,6 +110,9 @@ class Kept:
         noted = object_of(state.attributes.get("import"))
         self._noted = noted if noted.get("format") == FORMAT else {}
         source = dict(object_of(self._noted.get("source")))
+        self._is_session = self._noted.get("layout") == "session"  # the latest files, which are no contexts
+        if self._is_session:
+            source.pop("id", None)
         self._branches = object_of(source.pop("branches", None))
         self._source = source
         copies = self._noted.get("copies")
@@ -161,7 +164,7 @@ class Kept:
         document: dict[str, Json] = {
             "id": str(state.id),
             "parent_id": None,
-            "config": state.config if self._noted else _config(state.config),
+            "config": self._config(),
             "title": state.title,
             "message_pool": {},
             "branches": branches,
@@ -180,16 +183,18 @@ class Kept:
             document["turnlog"] = {name: value for name, value in told.items() if value}
         return document | self._source
 
+    def _config(self) -> dict[str, Json]:
+        """Theirs as it was; else with what they cannot do without: model, mode and parameters."""
+        config = self._state.config
+        if self._noted and not self._is_session:
+            return config
+        model = config.get("model_id", config.get("model", self._source.get("model", "unknown")))
+        needed: dict[str, Json] = {"model_id": model, "mode": "chat", "parameters": {}, "agent_role": "actor"}
+        return needed | config
+
 
 def _is_id(key: Json) -> bool:
     return isinstance(key, str) and uuid_of(key) is not None
-
-
-def _config(config: dict[str, Json]) -> dict[str, Json]:
-    """With what they cannot do without: model, mode and parameters."""
-    model = config.get("model_id", config.get("model", "unknown"))
-    needed: dict[str, Json] = {"model_id": model, "mode": "chat", "parameters": {}, "agent_role": "actor"}
-    return needed | config
 
 
 def _current_state(state: ContextState, *, imported: bool) -> Json:
