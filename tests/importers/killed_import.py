@@ -1,7 +1,8 @@
 """The command line with the tests' importer, as a process that may kill itself at a given moment.
 
 ``killed_import.py STEP COUNT ARGUMENTS...`` runs ``turnlog ARGUMENTS``. Its ``COUNT``-th step of that kind is
-its last; for STEP "timer" COUNT is in microseconds; "none" lets it live.
+its last; for STEP "timer" COUNT is in microseconds; "none" lets it live. At "interrupt-STEP" it is only
+interrupted.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def found(source: Source, insist: str | None) -> list[Importer]:
 
 
 def kill() -> None:
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.kill(os.getpid(), signal.SIGINT if sys.argv[1].startswith("interrupt-") else signal.SIGKILL)
 
 
 def killing(step: Callable[..., Any], count: int, *, after: bool) -> Callable[..., Any]:
@@ -74,5 +75,5 @@ def spoil(step: str, count: int) -> None:
 if __name__ == "__main__":
     importing.detect = found
     reading.BATCH_CONTEXTS = BATCH
-    spoil(sys.argv[1], int(sys.argv[2]))
+    spoil(sys.argv[1].removeprefix("interrupt-"), int(sys.argv[2]))
     main(sys.argv[3:])

@@ -93,7 +93,10 @@ def test_a_dry_run_writes_nothing(data: str, terminal: Terminal, source: Path, d
         terminal.ok("keys", "create", "--role", "reader")
     before = sorted(data_dir.rglob("*"))
     ran = terminal.ok("import", source, "--dry-run")
-    assert ran.out.startswith("3 contexts: 3 would be created")
+    *told, summary = ran.out.splitlines()[:4]
+    ids = sorted(str(identifier(n)) for n in range(3))
+    assert sorted(told) == [f"create {one} {one}.conversation 2 messages, 3 chunks" for one in ids]
+    assert summary.startswith("3 contexts: 3 would be created")
     assert sorted(data_dir.rglob("*")) == before
 
 

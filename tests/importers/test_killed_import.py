@@ -20,8 +20,15 @@ KILLED: Final = -9
 
 def run(directory: Path, step: str = "none", count: int = 0) -> int:
     """The import of ``directory/source``, with its data and backups beside it; its exit code."""
+    done = imported(directory, step, count)
+    assert done.returncode in (0, KILLED), done.stderr
+    return done.returncode
+
+
+def imported(directory: Path, step: str, count: int) -> subprocess.CompletedProcess[bytes]:
+    """The same, and what it said."""
     paths = [str(Path(__file__).parent), environment()["PYTHONPATH"]]
-    done = subprocess.run(
+    return subprocess.run(
         [
             *(sys.executable, PROGRAM, step, str(count)),
             *("import", "source", "--data", "data", "--yes", "--delete-source", "--report", "report.ndjson"),
@@ -32,8 +39,6 @@ def run(directory: Path, step: str = "none", count: int = 0) -> int:
         timeout=SECONDS_MAX,
         check=False,
     )
-    assert done.returncode in (0, KILLED), done.stderr
-    return done.returncode
 
 
 def made(directory: Path) -> Path:
@@ -90,6 +95,19 @@ def test_killed_and_run_again_it_equals_one_that_was_not(
     assert [path.name for path in (directory / "backups").iterdir()] == [
         path.name for path in (whole / "backups").iterdir()
     ]
+
+
+@pytest.mark.parametrize(("step", "count"), [("read", 10), ("append", 7), ("verify", 2)])
+def test_interrupted_it_says_how_to_go_on_and_does(
+    step: str, count: int, whole: Path, tmp_path: Path
+) -> None:
+    directory = made(tmp_path)
+    done = imported(directory, f"interrupt-{step}", count)
+    assert done.returncode == 130
+    assert b"interrupted: run the same again" in done.stderr
+    assert run(directory) == 0
+    assert events(directory) == events(whole)
+    assert contexts(directory) == contexts(whole)
 
 
 def test_killed_while_it_deletes_it_deletes_the_rest(whole: Path, tmp_path: Path) -> None:

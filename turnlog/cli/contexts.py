@@ -160,21 +160,22 @@ async def messages(
                 else:
                     rows.append(_message_row(drawn, timed=output.is_roomy))
     if not options.json:
-        recorded = ("recorded",) if output.is_roomy else ()
+        time = ("time",) if output.is_roomy else ()
         if not rows:
             output.say(("no messages", "faint"))
-        output.table(("message", "version", *recorded, "role", "text"), rows, right="version")
+        output.table(("message", "version", *time, "role", "text"), rows, right="version")
 
 
 def _message_row(drawn: Drawn, *, timed: bool) -> list[Text]:
     entry = drawn.body.entry
+    at = entry.recorded_at if entry.occurred_at is None else entry.occurred_at
     text = styled("(redacted)", "faint") if entry.redacted else joined(drawn.body.parts)
     if drawn.progress is not None:
         text.append(f" ▌ {count(drawn.progress, 'chunk')} so far", style="changed")
     return [
         identifier(entry.id),
         version(entry.version),
-        *([styled(format_time(entry.recorded_at), "faint")] if timed else []),
+        *([styled(format_time(at), "faint")] if timed else []),
         styled(entry.role, entry.role),
         text,
     ]

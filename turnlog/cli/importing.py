@@ -36,6 +36,8 @@ from turnlog.shapes import plain
 
 BACKUPS: Final = Path("backups")
 
+_WOULD: Final = {"created": "create", "updated": "update", "unchanged": "leave ", "failed": "fail  "}
+
 
 async def import_(
     source: Path,
@@ -86,7 +88,7 @@ async def import_(
         raise Refused("invalid_argument", "a transform is for what turnlog export wrote as ndjson")
     check_places(source, options.data, backup_dir)
     order = order_of(source, format_, only, workspace, report, delete=delete_source)
-    hear = emitter(output)
+    hear = emitter(output, dry=dry_run)
     if dry_run:
         return answer(output, await look_at(order, options, output, hear), dry=True)
     await check_data(options, output)
@@ -186,9 +188,14 @@ async def bring(
     if not output.json:
         copied = f"{count(backup.files, 'file')} in {one_line(str(backup.path))}"
         output.say(("backed up ", "faint"), copied)
-    async with writing(options, output, create=True) as log:
-        with _shown(output, "importing", heard, total) as shown:
-            summary = await run_import(log, order, backup, shown)
+    try:
+        async with writing(options, output, create=True) as log:
+            with _shown(output, "importing", heard, total) as shown:
+                summary = await run_import(log, order, backup, shown)
+    except anyio.get_cancelled_exc_class():
+        if not output.json:
+            output.say(("interrupted: ", "changed"), "run the same again, and it goes on where it was")
+        raise
     return summary, str(headers[0].report)
 
 
@@ -268,14 +275,22 @@ def _problem(problem: Problem) -> str:
     return one_line(f"{place}: {problem.reason}" if place else problem.reason)
 
 
-def emitter(output: Output) -> Hear:
-    """Tells each line of a report: as it is where JSON is asked for, else what a reader should know of it."""
+def emitter(output: Output, *, dry: bool = False) -> Hear:
+    """Tells each line of a report: as it is where JSON is asked for, else what a reader should know of it.
+
+    Of a ``dry`` run that is every context.
+    """
 
     def hear(line: Line) -> None:
         if output.json:
             output.emit(plain(line))
-        else:
-            tell_line(output, line)
+            return
+        if dry and isinstance(line, ContextLine):
+            size = f"{count(line.messages, 'message')}, {count(line.chunks, 'chunk')}"
+            output.line(
+                f"{_WOULD[line.status]} {line.context_id}", (f" {one_line(line.origin)}", "faint"), f" {size}"
+            )
+        tell_line(output, line)
 
     return hear
 
