@@ -164,7 +164,8 @@ class EventStore:
         return await self._put(await request_of(append, self._loop.create_future()))
 
     async def _put(self, request: Request) -> asyncio.Future[Any]:
-        self._check_writable()
+        if self._closed:  # since it was checked
+            self._check_writable()
         if not self._inbox.has_room():
             await self._inbox.wait_for_room(request)
             self._check_writable()
@@ -234,8 +235,7 @@ class EventStore:
     ) -> Iterator[Commit]:
         """The commits of a context that hold these versions, both inclusive, in order.
 
-        The first and last may hold versions outside. Raises ``NotFound`` (``context_not_found``) or
-        ``Damaged``.
+        The first and last may hold others, too. Raises ``NotFound`` (``context_not_found``) or ``Damaged``.
         """
         validation.check_id(context_id, "context_id")
         return reading.context_commits(self.log, context_id, from_version, to_version)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import isfinite
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, TypeAlias, cast, get_args
 from uuid import UUID
 
 import msgspec
@@ -168,24 +169,65 @@ def _check_changes(changes: dict[str, Any], place: str) -> None:
 
 
 def _check_struct(shape: msgspec.Struct, place: str) -> None:
-    for field in shape.__struct_fields__:
+    for field, check_field in _RULES.get(type(shape)) or _rules(type(shape)):
         value: Any = getattr(shape, field)
-        if field in _ID_FIELDS:
-            if value is not None and value is not UNSET:
-                _check_id(value, f"{place}, field {field}")
-        elif field in _CHOICES:
-            _check_choice(value, field, place)
-        elif field == "forked_from":
-            if isinstance(value, msgspec.Struct):
-                _check_struct(value, f"{place}, field {field}")
-            elif value is not None:
-                raise Refused("invalid_event", f"{place}, field {field} is not a ForkedFrom", place=place)
-        elif field in _OBJECT_FIELDS and value is not None and not isinstance(value, dict):
-            raise Refused("invalid_event", f"{place}, field {field} is a {type(value).__name__}", place=place)
-        elif field == "parts" and value is not None:
-            _check_parts(cast("object", value), f"{place}, field parts")
-        elif isinstance(value, dict) or field in _FREE_FIELDS:
-            _check_json(value, f"{place}, field {field}", 1)
+        if value is not None or field in _CHOICES:
+            check_field(value, field, place)
+
+
+def _check_id_field(value: object, field: str, place: str) -> None:
+    if not isinstance(value, UUID) and value is not UNSET:
+        _check_id(value, f"{place}, field {field}")
+
+
+def _check_fork_field(value: object, field: str, place: str) -> None:
+    if not isinstance(value, msgspec.Struct):
+        raise Refused("invalid_event", f"{place}, field {field} is not a ForkedFrom", place=place)
+    _check_struct(value, f"{place}, field {field}")
+
+
+def _check_object_field(value: object, field: str, place: str) -> None:
+    if not isinstance(value, dict):
+        raise Refused("invalid_event", f"{place}, field {field} is a {type(value).__name__}", place=place)
+    _check_json(value, f"{place}, field {field}", 1)
+
+
+def _check_free_field(value: object, field: str, place: str) -> None:
+    _check_json(value, f"{place}, field {field}", 1)
+
+
+def _check_other_field(value: object, field: str, place: str) -> None:
+    """What else it is, the frame tells; but not how deep an object is."""
+    if isinstance(value, dict):
+        _check_json(cast("object", value), f"{place}, field {field}", 1)
+
+
+def _check_parts_field(value: object, field: str, place: str) -> None:
+    _check_parts(value, f"{place}, field {field}")
+
+
+_Rule: TypeAlias = Callable[[Any, str, str], None]
+
+_RULES: Final[dict[type, tuple[tuple[str, _Rule], ...]]] = {}
+"""By struct: its fields, each with what looks at its value."""
+
+
+def _rules(kind: type[msgspec.Struct]) -> tuple[tuple[str, _Rule], ...]:
+    found = _RULES[kind] = tuple((field, _rule(field)) for field in kind.__struct_fields__)
+    return found
+
+
+def _rule(field: str) -> _Rule:
+    if field in _ID_FIELDS:
+        return _check_id_field
+    if field in _CHOICES:
+        return _check_choice
+    if field in _OBJECT_FIELDS:
+        return _check_object_field
+    if field in _FREE_FIELDS:
+        return _check_free_field
+    special: dict[str, _Rule] = {"forked_from": _check_fork_field, "parts": _check_parts_field}
+    return special.get(field, _check_other_field)
 
 
 def _check_parts(parts: object, place: str) -> None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any, Final
+from uuid import UUID
 
 import anyio.to_thread
 import msgspec
 
+from eventstore.commits import Committed
 from eventstore.errors import Refused, TurnlogError
 from eventstore.events import Event
+from eventstore.units import format_time
 from turnlog.facade import Turnlog
 from turnlog.service.access import Access, Admission
-from turnlog.service.answers import JSON, POSITION_HEADER, outcome
+from turnlog.service.answers import JSON, POSITION_HEADER
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, decoded, fitted
 from turnlog.service.decoding import check_depth, listed, pieces
 from turnlog.service.edge import Ledger, head_of, now, request_id_of
@@ -25,12 +28,14 @@ from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
 from turnlog.service.settings import Limits
 from turnlog.service.strict import EventIn
-from turnlog.shapes import plain
 
 PATH: Final = "/api/commits"
 
 CREATED: Final = 201
 
+_WRITTEN: Final = (
+    b'{"context_id":%b,"position":%d,"version":%d,"recorded_at":"%b","written":%b,"message_id":null}'
+)
 _POSITION: Final = POSITION_HEADER.lower().encode()
 _JSON: Final = (b"content-type", JSON.encode())
 
@@ -127,7 +132,7 @@ class Appending:
             committed = await append(
                 admitted.access, admitted.plain.by_name, commit, self._limits.commit_events_max
             )
-            body = msgspec.json.encode(plain(outcome(commit.context_id, committed)))
+            body = _body(commit.context_id, committed)
         except TurnlogError as error:
             return self._refused(admitted, error)
         except Exception as error:
@@ -173,6 +178,17 @@ def _commit_of(body: bytes, most: int, packed: bool) -> AppendCommit:
     given: dict[str, Any] = {name: getattr(unread, name) for name in AppendCommit.__struct_fields__}
     given["events"] = events
     return AppendCommit(**given)
+
+
+def _body(context_id: UUID, committed: Committed) -> bytes:
+    """The route's answer, ``Written``, in a third of the time that any answer takes."""
+    return _WRITTEN % (
+        msgspec.json.encode(context_id),
+        committed.position,
+        committed.version,
+        format_time(committed.recorded_at).encode(),
+        b"true" if committed.written else b"false",
+    )
 
 
 def _answered(

@@ -67,6 +67,8 @@ def check_depth(body: bytes, most: int) -> None:
     Without decoding it: of nothing but brackets, each look removes the innermost. Those inside of strings
     are taken along until they make a difference. Brackets that do not match are left to the decoder.
     """
+    if body.count(b"[") + body.count(b"{") <= most:
+        return  # nearly always
     brackets = body.translate(_ROUND, _NO_BRACKETS)
     for quotes_removed in (False, True):
         if quotes_removed:

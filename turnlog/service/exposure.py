@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 
 from eventstore.errors import Refused
@@ -22,6 +23,7 @@ def check_exposure(settings: Settings, has_keys: bool, address: str | None = Non
         )
 
 
+@lru_cache(maxsize=256)
 def is_loopback(host: str) -> bool:
     """Whether nobody else reaches it. A name is not looked up: what it means may be another tomorrow."""
     if host.rstrip(".").lower() == "localhost":

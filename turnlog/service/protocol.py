@@ -114,9 +114,12 @@ class LimitedProtocol(DirectProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """It is answered."""
-        self._heard = self.loop.time()  # silence begins here
-        super().on_response_complete()
+        """It is answered. No timer waits for the next: ``check`` ends a connection that is silent."""
+        self._heard = self.loop.time()
+        if self.pipeline or self.flow.read_paused:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP."""

@@ -77,9 +77,9 @@ else:
 def event(given: Event) -> Event:
     """What was given, as the log knows it."""
     shape: Any = type(given).__base__
-    values = [
-        micros(value) if isinstance(value, datetime) else value for value in msgspec.structs.astuple(given)
-    ]
+    values = msgspec.structs.astuple(given)
+    if datetime in map(type, values):
+        values = [micros(value) if isinstance(value, datetime) else value for value in values]
     return shape(*values)
 
 
