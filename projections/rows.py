@@ -61,7 +61,8 @@ class BufferedRows:
 
     def delete(self, table: str, key: bytes) -> None:
         """Remove ``key`` if it is there."""
-        check_row(key)
+        if type(key) is not bytes or not 0 < len(key) <= KEY_BYTES_MAX:
+            check_row(key)
         changed = self._changed[table]
         self._undo.append((changed, key, changed.get(key, _ABSENT)))
         changed[key] = None

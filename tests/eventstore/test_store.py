@@ -10,19 +10,24 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from anyio.lowlevel import checkpoint
 from processes import output
 from samples import C, D, chunk, ident
 
 from eventstore import reading as reading_module
+from eventstore import request
 from eventstore import store as store_module
 from eventstore.commits import Append, Committed
 from eventstore.errors import NotFound, TurnlogError, Unavailable
 from eventstore.events import BITS, ContextCreated, CustomRecorded, StreamStarted
 from eventstore.inbox import Inbox
+from eventstore.limits import EVENTS_AT_ONCE
+from eventstore.request import Request
 from eventstore.store import EventStore
 
 MARK = CustomRecorded("mark")
@@ -199,6 +204,35 @@ async def test_a_closed_store_says_so(data_dir: Path) -> None:
         assert closed.value.code == "log_closed", use
     outcomes = await store.append_many([Append(C, (MARK,))])
     assert [outcome.code for outcome in outcomes if isinstance(outcome, TurnlogError)] == ["log_closed"]
+
+
+async def test_what_is_encoded_while_the_store_is_closed_is_not_written(
+    data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = await EventStore.open(data_dir)
+    await store.append(C, [ContextCreated()])
+    began, closed, make = threading.Event(), threading.Event(), request.make_request
+
+    def held(append: Append, future: Any) -> Request:
+        began.set()
+        assert closed.wait(20)
+        return make(append, future)
+
+    monkeypatch.setattr(request, "make_request", held)
+    codes: list[str] = []
+    with anyio.fail_after(20):  # it would wait for ever for a writer that has ended
+        async with anyio.create_task_group() as tasks:
+
+            async def long() -> None:
+                with pytest.raises(Unavailable) as refused:
+                    await store.append(C, [MARK] * (EVENTS_AT_ONCE + 1))
+                codes.append(refused.value.code)
+
+            tasks.start_soon(long)
+            await anyio.to_thread.run_sync(began.wait)
+            await store.close()
+            closed.set()
+    assert codes == ["log_closed"]
 
 
 async def test_a_read_that_was_under_way_ends_with_the_store(

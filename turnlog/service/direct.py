@@ -39,6 +39,7 @@ class Direct:
         self.response_complete = False
         self.disconnected = False
         self.body = bytearray()
+        self.task: asyncio.Task[None] | None = None
 
 
 class Head(NamedTuple):
@@ -176,9 +177,8 @@ class DirectProtocol(HttpToolsProtocol):
 
     def _begin(self, direct: Direct, asked: AppendCommit | bytes) -> None:
         self._direct, direct.body = None, bytearray()  # the connection remembers its last request
-        task = self.loop.create_task(self._answer(direct, asked))
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        direct.task = self.loop.create_task(self._answer(direct, asked))
+        self.tasks.add(direct.task)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side is gone, perhaps before its body was here."""
@@ -214,6 +214,9 @@ class DirectProtocol(HttpToolsProtocol):
             self.appending.tell(direct.admitted, status, sent)
             if not direct.response_complete:
                 self.transport.close()  # or who asked would wait for ever
+            self.tasks.discard(
+                cast("asyncio.Task[None]", direct.task)
+            )  # a callback would be a turn of the loop
 
     def _send(self, direct: Direct, status_line: bytes, head: bytes, body: bytes) -> None:
         defaults = [b"%b: %b\r\n" % header for header in self.server_state.default_headers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import count
 from typing import Any, Final
 from uuid import UUID
 
@@ -25,6 +26,9 @@ _SECURITY_HEADERS: Final = (
 )
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _ALWAYS: Final = b"".join(b"%b: %b\r\n" % header for header in (_NO_STORE, *_SECURITY_HEADERS))
+
+_BEGAN: Final = uuid7().hex[:16].encode()
+_numbers: Final = count(1)
 
 now: Final = time.perf_counter
 """The clock that requests are timed by, in seconds."""
@@ -124,8 +128,8 @@ def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
 
 
 def new_request_id() -> bytes:
-    """An id for a request that came with none."""
-    return uuid7().hex.encode()
+    """An id for a request that came with none: when this process began, and a number."""
+    return b"%b%016x" % (_BEGAN, next(_numbers))
 
 
 def completed(headers: Iterable[tuple[bytes, bytes]], request_id: bytes) -> list[tuple[bytes, bytes]]:
