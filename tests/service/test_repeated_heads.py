@@ -192,16 +192,18 @@ async def test_the_next_waits_for_the_answer_before(served: Served, monkeypatch:
             assert msgspec.json.decode((await raw.answer()).body)["context_id"] == str(context_id)
 
 
-async def test_a_key_that_ends_in_between_opens_nothing(data_dir: Path) -> None:
+@pytest.mark.parametrize("come", ["the head", "some of the body"])
+async def test_a_key_that_ends_in_between_opens_nothing(data_dir: Path, come: str) -> None:
     key, text = new_key(data_dir, "writer")
     async with serving(data_dir) as served, connection(served) as raw:
         await known(raw, x_api_key=text)
         whole = commit(uuid4(), x_api_key=text)
-        await raw.send(whole[:-10])
+        at = whole.index(b"{") if come == "the head" else -10
+        await raw.send(whole[:at])
         await read(served)
         revoke_key(data_dir, key.id, now=wall_clock_us())
         served.service.keyring.refresh()
-        await raw.send(whole[-10:])
+        await raw.send(whole[at:])
         assert (await raw.answer()).problem["code"] == "key_revoked"
         await raw.send(whole)
         assert (await raw.answer()).problem["code"] == "key_revoked"

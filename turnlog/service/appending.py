@@ -22,7 +22,7 @@ from turnlog.service.access import Access, Admission
 from turnlog.service.answers import JSON, POSITION_HEADER
 from turnlog.service.bodies import JSON_TYPES, MSGPACK_TYPES, UNREADABLE, decoded, fitted
 from turnlog.service.decoding import check_depth, listed, pieces
-from turnlog.service.edge import Ledger, head_of, now, request_id_of
+from turnlog.service.edge import Ledger, given_request_id, head_of, new_request_id, now
 from turnlog.service.problems import defect, refusal
 from turnlog.service.requests import AppendCommit
 from turnlog.service.routes.commits import append
@@ -58,8 +58,10 @@ _msgpack_event: Final = msgspec.msgpack.Decoder(EventIn)
 class Plain(msgspec.Struct, frozen=True, gc=False):
     """Headers of a request that may go the short way."""
 
-    given: list[tuple[bytes, bytes]]
     by_name: dict[str, str]
+    request_id: bytes | None
+    """The one that it came with, if it can be one."""
+
     packed: bool
     """Whether the body is MessagePack."""
 
@@ -103,7 +105,7 @@ class Appending:
             int(headers.get("content-length", "0")) > self.body_bytes_max
         ):  # the parser takes nothing but digits
             return None
-        return Plain(given, headers, packed)
+        return Plain(headers, given_request_id(given), packed)
 
     def admitted(self, scope: Any, plain: Plain) -> Admitted | None:
         """A request by its headers; None when it is to be refused."""
@@ -112,12 +114,13 @@ class Appending:
             access = self._admission.admit(scope, plain.by_name, "writer")
         except TurnlogError:
             return None
-        return Admitted(access, plain, request_id_of(plain.given), start)
+        return Admitted(access, plain, plain.request_id or new_request_id(), start)
 
-    def commit(self, admitted: Admitted, body: bytes) -> AppendCommit | None:
-        """What its body asks for; None when it is to be refused."""
+    def commit(self, admitted: Admitted, body: bytes, *, at_once: bool = False) -> AppendCommit | None:
+        """What its body asks for; None when it is to be refused. ``at_once``: it came with the head."""
         try:
-            admitted.access.check_key()
+            if not at_once:
+                admitted.access.check_key()
             packed = admitted.plain.packed
             commit = (_msgpack if packed else _json).decode(body)
             check_depth(msgspec.json.encode(commit) if packed else body, self._limits.json_depth_max)

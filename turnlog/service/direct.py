@@ -154,11 +154,11 @@ class DirectProtocol(HttpToolsProtocol):
         self.scope, self._direct = head.scope, Direct(admitted, keep_alive=True)
         self.cycle = cast("RequestResponseCycle", self._direct)
         self.lacking = length
-        self.goes_on(packet[start:])
+        self.goes_on(packet[start:], at_once=True)
         return True
 
-    def goes_on(self, packet: bytes) -> bytes:
-        """Take what a body lacks; what is left of the packet."""
+    def goes_on(self, packet: bytes, *, at_once: bool = False) -> bytes:
+        """Take what a body lacks; what is left of the packet. ``at_once``: the head came with it."""
         direct, head = self._direct, self._head
         assert direct is not None, "a body is being read"
         assert head is not None, "a head was repeated"
@@ -167,7 +167,7 @@ class DirectProtocol(HttpToolsProtocol):
         direct.body += some
         if not self.lacking:
             body = bytes(direct.body)
-            asked = self.appending.commit(direct.admitted, body)
+            asked = self.appending.commit(direct.admitted, body, at_once=at_once)
             if asked is None:  # it is parsed after all, and handed on
                 self._direct, self.cycle = None, cast("RequestResponseCycle", None)
                 super().data_received(b"%b%d%b%b" % (head.before, len(body), head.after, body))

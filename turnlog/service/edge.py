@@ -121,10 +121,15 @@ class Edge:
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
     """The id that a request came with, if it can be one, or a new one."""
+    return given_request_id(headers) or new_request_id()
+
+
+def given_request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The id that a request came with, if it can be one."""
     for name, value in headers:
         if name == REQUEST_ID_HEADER and len(value) <= REQUEST_ID_CHARACTERS_MAX and value.isalnum():
             return value
-    return new_request_id()
+    return None
 
 
 def new_request_id() -> bytes:
