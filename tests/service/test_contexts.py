@@ -12,6 +12,7 @@ from serving import Served
 from eventstore.content import TextPart
 from eventstore.events import MessageAppended
 from projections.timetravel import AtPosition, AtVersion
+from turnlog.service.routes import contexts
 
 
 async def test_a_new_context_says_where_it_is_and_at_which_version(served: Served) -> None:
@@ -446,3 +447,20 @@ async def test_what_comes_while_a_context_is_read_is_in_no_part_of_the_answer(
     monkeypatch.undo()
     assert (read.headers["etag"], len(read.json()["message_ids"])) == ('"2"', 1)
     assert len((await served.json("GET", path))["message_ids"]) == 2
+
+
+async def test_many_ids_of_a_branch_come_in_their_order(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contexts, "IDS_AT_ONCE", 7)
+    monkeypatch.setattr(contexts, "PATH_MESSAGES_MAX", 21)
+    context_id = await served.context()
+    ids = [uuid4() for _ in range(30)]
+    for length in (0, 6, 7, 8, 14, 20, 21, 22, 30):
+        there = served.service.log.store.version_of(context_id) - 1
+        if length > there:
+            events = [MessageAppended(each, "user", (TextPart("x"),)) for each in ids[there:length]]
+            await served.service.log.store.append(context_id, events)
+        known = {"Turnlog-At-Least": str(served.service.log.store.head().position)}
+        read = await served.json("GET", f"/api/contexts/{context_id}", **known)
+        assert read["message_ids"] == [str(each) for each in ids[max(0, length - 21) : length]]
